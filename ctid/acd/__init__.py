@@ -1,0 +1,1 @@
+"""What is true on the floor now. Pure: no I/O, no clock, no log."""

@@ -1,0 +1,1 @@
+"""Who needs to know: facts go out here."""
