@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from ctid.log import masked
 
 SCRIPT = """
@@ -12,7 +13,8 @@ import structlog
 from ctid.log import configure
 from ctid.settings import Log
 configure(Log(format="json", level="info"))
-structlog.get_logger().info("caller joined", caller="13812348000", call="ast-1795368691.121", name="a\\nb\\x1b[31m")
+say = structlog.get_logger().info
+say("caller joined", caller="13812348000", call="ast-1795368691.121", name="a\\nb\\x1b[31m")
 structlog.get_logger().debug("not shown")
 structlog.get_logger().warning("from +8613812348000 to 5001")
 """
