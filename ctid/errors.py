@@ -14,6 +14,7 @@
     ├── SinkUnavailable      nothing was delivered; safe to retry
     └── StoreError           PostgreSQL
         ├── StoreUnavailable     away, slow or read-only; safe to retry
+        ├── RowRefused           this value can never be stored; the server is fine
         └── SchemaError          migrations missing, changed or newer than this ctid
 
 Driver exceptions are translated into these in exactly one file per boundary.
@@ -82,6 +83,10 @@ class StoreError(CtidError):
 
 class StoreUnavailable(StoreError):
     """PostgreSQL is away, too slow, or read-only. The same write may be tried again."""
+
+
+class RowRefused(StoreError):
+    """PostgreSQL is well, but will never take this value; trying again is useless."""
 
 
 class SchemaError(StoreError):
