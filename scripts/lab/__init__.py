@@ -1,0 +1,1 @@
+"""What demo, tests and benchmarks run on: a private Asterisk, PostgreSQL and telephones."""
