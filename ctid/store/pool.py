@@ -1,0 +1,166 @@
+"""The connections to PostgreSQL, with deadlines; the only file that sees the driver's errors.
+
+A pool opens even while PostgreSQL is away: the first use then says ``StoreUnavailable``,
+and so does every later one until it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from ctid.errors import RowRefused, SchemaError, StoreError, StoreUnavailable
+from ctid.settings import Database
+
+Connection: TypeAlias = "asyncpg.Connection[Record] | PoolConnectionProxy[Record]"
+Record: TypeAlias = asyncpg.Record
+
+#: SQLSTATE classes that pass by themselves, or once an operator has acted: connection
+#: lost, login refused, out of space or memory, shutting down, disk trouble, deadlock.
+_PASSING = ("08", "28", "40", "53", "57", "58")
+_PASSING_STATES = frozenset({"25006", "3D000", "55P03"})  # read-only, no such database, lock
+_READ_ONLY = "25006"
+_NOT_MIGRATED = frozenset({"42P01", "42703", "42883", "3F000"})  # unknown table, column, function, schema
+_UNSTORABLE = ("22", "23")  # the value itself is wrong
+
+
+def translated(error: Exception) -> StoreError:
+    """Say in our words what the driver meant.
+
+    Args:
+        error: From asyncpg, or an ``OSError`` (``TimeoutError`` is one).
+    """
+    text = str(error) or type(error).__name__
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        if state == _READ_ONLY:
+            return StoreUnavailable(f"PostgreSQL is read-only: {text}")
+        if state.startswith(_PASSING) or state in _PASSING_STATES:
+            return StoreUnavailable(text)
+        if state in _NOT_MIGRATED:
+            return SchemaError(f"{text}; run `ctid migrate`")
+        return RowRefused(text) if state.startswith(_UNSTORABLE) else StoreError(text)
+    if isinstance(error, asyncpg.DataError):
+        return RowRefused(text)
+    # asyncpg has no class of its own for "connection is closed" and "pool is closing".
+    if isinstance(error, asyncpg.InterfaceError) and "clos" not in text:
+        return StoreError(text)
+    return StoreUnavailable(text)
+
+
+class Pool:
+    """At most ``database.pool`` connections, each use of one bounded by ``database.timeout``.
+
+    Cancelling a caller gives its connection back, or closes it.
+    """
+
+    def __init__(self, database: Database, *, on_error: Callable[[], None] = lambda: None) -> None:
+        self._database = database
+        self._on_error = on_error
+        self._seconds = database.timeout.total_seconds()
+        self._pool: asyncpg.Pool[Record] | None = None
+
+    async def open(self) -> Self:
+        """Prepare the pool; connects to nothing yet.
+
+        Raises:
+            StoreError: The DSN can not be read as one.
+            OSError: ``dsn_file`` can not be read.
+        """
+        address = self._database.address().get_secret_value()
+        with self._translation():
+            try:
+                self._pool = await asyncpg.create_pool(
+                    address,
+                    min_size=0,
+                    max_size=self._database.pool,
+                    timeout=self._seconds,
+                    command_timeout=self._seconds,
+                    server_settings={"application_name": "ctid", "timezone": "UTC"},
+                )
+            except ValueError as error:
+                raise StoreError(f"database.dsn: {error}; write postgresql://USER@HOST/NAME") from error
+        return self
+
+    async def close(self) -> None:
+        """Close every connection, at the latest after ``database.timeout``."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(self._seconds):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend one connection.
+
+        Raises:
+            StoreUnavailable: None to be had in time, or lost in use; nothing uncommitted remains.
+            StoreError: Anything else PostgreSQL said inside the block.
+        """
+        if self._pool is None:
+            raise StoreUnavailable("the pool is not open")
+        try:
+            with self._translation():
+                async with self._pool.acquire(timeout=self._seconds) as connection:
+                    yield connection
+        except StoreUnavailable as error:
+            if "read-only" in str(error) and self._pool is not None:
+                # The name may point to the new primary by now: connect anew.
+                await self._pool.expire_connections()
+            raise
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lend one connection inside a transaction; errors as in ``connection``.
+
+        After ``StoreUnavailable`` the outcome may be unknown (lost at COMMIT): every write
+        is therefore one that may be repeated.
+        """
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def fetch(self, sql: str, *args: Any) -> list[Record]:
+        """Return all rows; errors as in ``connection``."""
+        async with self.connection() as connection:
+            return await connection.fetch(sql, *args)
+
+    async def fetchrow(self, sql: str, *args: Any) -> Record | None:
+        """Return the first row, if there is one; errors as in ``connection``."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(sql, *args)
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        """Return the first column of the first row, or ``None``; errors as in ``connection``."""
+        async with self.connection() as connection:
+            return await connection.fetchval(sql, *args)
+
+    async def execute(self, sql: str, *args: Any) -> str:
+        """Run one statement and return PostgreSQL's status line; errors as in ``connection``."""
+        async with self.connection() as connection:
+            return await connection.execute(sql, *args)
+
+    @contextmanager
+    def _translation(self) -> Iterator[None]:
+        try:
+            yield
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            self._on_error()
+            raise translated(error) from error
