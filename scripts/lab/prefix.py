@@ -47,6 +47,7 @@ def unpack(packages: Sequence[Path], prefix: Path, report: Report) -> None:
         FetchFailed: A package can not be unpacked.
     """
     prefix.mkdir(parents=True)
+    prefix.chmod(0o755)  # whatever root's umask: an unprivileged user may have to run what is inside
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for number, _ in enumerate(pool.map(lambda package: _unpack_one(package, prefix), packages), 1):
             report(f"unpacking {len(packages)} packages", number / len(packages))
