@@ -1,0 +1,326 @@
+"""Bytes to frames: cut what Asterisk sends, look at little of it, check all of what is used.
+
+A *frame* is what ends with an empty line: an event, a reply, or remains of one. Nine
+tenths of the frames are events that ctid does not act upon; of those only the
+beginning is looked at::
+
+    Event: VarSet                  \\
+    Privilege: dialplan,all         |  the prologue: written by Asterisk itself, in this
+    Timestamp: 1795379780.601620    |  order (16 and 22, ``debug = on``); it ends where the
+    SequenceNumber: 469            /   first text of somebody else could begin
+
+and they come out as their bare number. A frame that is used is checked whole: every
+line a header, every header once, no control character anywhere, and a channel's
+description from ``CallerIDNum`` to ``Linkedid`` complete and in order. Text is decoded
+per frame, never per read, so that a read may end inside a character.
+
+Nothing here decides what to believe: that is ``guard.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from ctid.ami.decoding import ONLY_IF, WANTED
+from ctid.errors import FramingError
+
+#: Bytes without an empty line after which the stream is given up (a frame of 10,000
+#: headers, or with one of a megabyte, still passes).
+MAX_MESSAGE: Final = 8 * 1024 * 1024
+
+Kind = Literal["event", "reply", "banner", "stray"]
+Damage = Literal["", "torn", "damaged"]
+
+_END: Final = b"\r\n\r\n"
+_CONTROLS: Final = bytes(range(32)) + b"\x7f"
+_STAMP: Final = b"\r\nTimestamp: "
+_NUMBER: Final = b"\r\nSequenceNumber: "
+#: Seconds, dot, microseconds: fixed until the year 2286.
+_STAMP_LENGTH: Final = len("1795379780.601620")
+_NUMBER_AT: Final = _STAMP_LENGTH + len(_NUMBER)
+
+_PROLOGUE: Final = re.compile(
+    rb"Event: ([A-Za-z0-9]{1,60})\r\nPrivilege: [a-z,<>]{1,100}"
+    rb"(?:\r\nTimestamp: [0-9]{10}\.[0-9]{6})?(?:\r\nSequenceNumber: (-?[0-9]{1,10}))?(?=\r\n|\Z)"
+)
+#: The parts of a channel's description after the first one an outsider can write.
+_DESCRIPTION: Final = (
+    "CallerIDNum",
+    "CallerIDName",
+    "ConnectedLineNum",
+    "ConnectedLineName",
+    "Language",
+    "AccountCode",
+    "Context",
+    "Exten",
+    "Priority",
+    "Uniqueid",
+    "Linkedid",
+)
+#: These may come more than once: ``channelvars`` in manager.conf, output of a command.
+_REPEATABLE: Final = frozenset({"ChanVariable", "Output"})
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_HEADER_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,60}(?:\([^()]{0,80}\))?")
+_BANNER: Final = b"Asterisk Call Manager"
+_MAX_BREEDS: Final = 512
+_MAX_SHAPES: Final = 64
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One frame that is not simply skipped.
+
+    Attributes:
+        name: Of the event; ``Success``, ``Error`` ... of a reply; text of the banner.
+        number: ``SequenceNumber`` from the prologue; ``None`` anywhere else.
+        stamped: The prologue has a ``Timestamp``.
+        headers: Of an event with a number: only those its class in ``events.py`` reads.
+            Otherwise all; ``Output`` lines joined by line breaks.
+        damage: ``torn``: ends before it can end; ``damaged``: not as Asterisk writes.
+    """
+
+    kind: Kind
+    name: str = ""
+    number: int | None = None
+    stamped: bool = False
+    headers: dict[str, str] = {}
+    damage: Damage = ""
+
+    @property
+    def action_id(self) -> str:
+        """The request this answers; empty: none."""
+        return self.headers.get("ActionID", "") if self.number is None else ""
+
+
+class Breed:
+    """One kind of prologue: an event's name with its privileges. Mutable: counts.
+
+    Attributes:
+        wanted: Headers its class reads; ``None``: skipped.
+        closing: Begins a header near the end of every whole frame; empty: unknown.
+        only_if: Read a frame after all if its ``closing`` header is this.
+        shapes: Where the headers that are read stand, keyed by the headers of a frame.
+        seen: Frames so far.
+    """
+
+    __slots__ = ("closing", "name", "only_if", "seen", "shapes", "wanted")
+
+    def __init__(self, name: str, wanted: frozenset[str] | None, part: bytes) -> None:
+        self.name = name
+        self.wanted = wanted
+        self.seen = 0
+        self.only_if = b""
+        self.closing = b"\r\nLinkedid: " if b"\r\nLinkedid: " in part else b""
+        self.shapes: dict[tuple[str, ...], tuple[tuple[str, int], ...]] = {}
+        if name in ONLY_IF:
+            header, value = ONLY_IF[name]
+            self.closing = f"\r\n{header}: ".encode()
+            self.only_if = f"\r\n{header}: {value}\r\n".encode()
+
+
+class Framer:
+    """Cuts a byte stream into frames. One per connection.
+
+    Args:
+        wanted: Headers read of each event, keyed by event name; all others are skipped.
+        limit: Bytes; see ``MAX_MESSAGE``.
+    """
+
+    def __init__(self, wanted: Mapping[str, frozenset[str]] = WANTED, *, limit: int = MAX_MESSAGE) -> None:
+        self._wanted = wanted
+        self._limit = limit
+        self._rest = bytearray()
+        self._breeds: dict[bytes, Breed] = {}
+        self._begun = False
+
+    def feed(self, data: bytes) -> list[Frame | int]:
+        """Take in ``data``; return what it completes, in order.
+
+        Returns:
+            Frames; a skipped event is the bare number from its prologue.
+
+        Raises:
+            FramingError: No end of a frame within the limit.
+        """
+        rest = self._rest
+        if rest:
+            searched = max(0, len(rest) - len(_END) + 1)
+            rest += data
+            end = rest.rfind(_END, searched)
+            whole = bytes(rest[:end]) if end >= 0 else b""
+            if end >= 0:
+                del rest[: end + len(_END)]
+        else:
+            end = data.rfind(_END)
+            whole = data[:end] if end >= 0 else b""
+            rest += data[end + len(_END) :] if end >= 0 else data
+        if len(rest) > self._limit:
+            raise FramingError(f"no end of a message within {self._limit} bytes")
+        return self._cut(whole) if end >= 0 else []
+
+    @property
+    def rest_is_torn(self) -> bool:
+        """What is left over can not become an event or a reply, so it belongs to the last frame."""
+        head = bytes(self._rest[:10])
+        return self._begun and not any(
+            head.startswith(begin) or begin.startswith(head) for begin in (b"Event: ", b"Response: ")
+        )
+
+    def take_counts(self) -> dict[str, int]:
+        """Return how often each event came since the last call; skipped ones under ``other``."""
+        counts: dict[str, int] = {}
+        for breed in self._breeds.values():
+            name = breed.name if breed.wanted is not None else "other"
+            counts[name] = counts.get(name, 0) + breed.seen
+            breed.seen = 0
+        return {name: count for name, count in counts.items() if count}
+
+    def _cut(self, whole: bytes) -> list[Frame | int]:
+        frames: list[Frame | int] = []
+        if not self._begun:
+            self._begun = True
+            whole = _take_banner(whole, frames)
+        for part in whole.split(_END):
+            prefix, _, rest = part.partition(_STAMP)
+            breed = self._breeds.get(prefix)
+            if breed is None or rest[_STAMP_LENGTH:_NUMBER_AT] != _NUMBER:
+                frames.extend(self._look(part))
+                continue
+            closing = rest.rfind(breed.closing)
+            if closing < 0 or not (digits := rest[_NUMBER_AT : rest.find(b"\r", _NUMBER_AT)]).isdigit():
+                frames.extend(self._look(part))
+                continue
+            breed.seen += 1
+            if breed.wanted is None or (breed.only_if and not rest.startswith(breed.only_if, closing)):
+                frames.append(int(digits))
+            else:
+                frames.append(_read(breed, part, int(digits), stamped=True))
+        return frames
+
+    def _look(self, part: bytes) -> Iterator[Frame | int]:
+        """Look closer at a frame whose breed is not known yet, or that is not of its breed."""
+        part = part.strip(b"\r\n")
+        found = _PROLOGUE.match(part)
+        if found and found[2]:
+            yield self._numbered(part, found)
+        elif b"\r\n\n" in part:
+            # Some list replies end one byte short of an empty line (asterisk issue 761).
+            for piece in part.split(b"\r\n\n"):
+                yield from self._look(piece)
+        elif part:
+            yield _whole(part)
+
+    def _numbered(self, part: bytes, found: re.Match[bytes]) -> Frame | int:
+        name, number = found[1].decode(), int(found[2])
+        stamped = _STAMP in found[0]
+        if _is_torn(part):
+            return Frame(kind="event", name=name, number=number, stamped=stamped, damage="torn")
+        prefix = part[: part.find(b"\r\n", part.find(b"\r\n") + 2)]
+        breed = self._breeds.get(prefix)
+        if breed is None:
+            breed = Breed(name, self._wanted.get(name), part)
+            if len(self._breeds) < _MAX_BREEDS:
+                self._breeds[prefix] = breed
+        breed.seen += 1
+        if breed.wanted is None or breed.only_if not in part:
+            return number
+        return _read(breed, part, number, stamped=stamped)
+
+
+def _take_banner(whole: bytes, frames: list[Frame | int]) -> bytes:
+    if not whole.startswith(_BANNER):
+        return whole
+    text, _, whole = whole.partition(b"\r\n")
+    frames.append(Frame(kind="banner", name=text.decode(errors="replace")))
+    return whole
+
+
+def _is_torn(part: bytes) -> bool:
+    """Tell whether a channel's description (or CEL's) ends before its last header."""
+    described = part.find(b"\r\nCallerIDNum: ")
+    if described >= 0:
+        return part.find(b"\r\nLinkedid: ", described) < 0
+    listed = part.find(b"\r\nCallerIDnum: ") if part.startswith(b"Event: CEL\r\n") else -1
+    return listed >= 0 and part.find(b"\r\nLinkedID: ", listed) < 0
+
+
+def _read(breed: Breed, part: bytes, number: int, *, stamped: bool) -> Frame:
+    """Check a frame whole and take out the headers that its class reads."""
+    text = part.decode(errors="replace")
+    # One split for names and values; a line break stays at the front of each name, so
+    # a value that looks like a header can not be taken for one.
+    tokens = text.replace("\r\n", ": \n").split(": ")
+    names = tuple(tokens[::2])
+    shape = breed.shapes.get(names)
+    if shape is None or len(tokens) != 2 * len(names):
+        return _read_lines(breed, text, number, stamped=stamped)
+    damage: Damage = "" if _is_clean(part, len(names)) else "damaged"
+    headers = {name: tokens[place] for name, place in shape}
+    return Frame(
+        kind="event", name=breed.name, number=number, stamped=stamped, headers=headers, damage=damage
+    )
+
+
+def _read_lines(breed: Breed, text: str, number: int, *, stamped: bool) -> Frame:
+    """Do the same line by line, and remember the shape of a good frame."""
+    pairs, damage = _pairs(text)
+    names = tuple(name for name, _ in pairs)
+    damage = damage or _damage_of(names)
+    wanted = breed.wanted or frozenset()
+    if not damage and len(breed.shapes) < _MAX_SHAPES:
+        places = tuple((name, 2 * place + 1) for place, name in enumerate(names) if name in wanted)
+        breed.shapes[(names[0], *("\n" + name for name in names[1:]))] = places
+    headers = {name: value for name, value in pairs if name in wanted}
+    return Frame(
+        kind="event", name=breed.name, number=number, stamped=stamped, headers=headers, damage=damage
+    )
+
+
+def _whole(part: bytes) -> Frame:
+    """Read a frame without a number: a reply, an item of a list, remains, or a forgery."""
+    text = part.decode(errors="replace")
+    if not text.startswith(("Event:", "Response:")):
+        return Frame(kind="stray", damage="damaged")
+    pairs, damage = _pairs(text)
+    names = tuple(name for name, _ in pairs)
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        headers[name] = f"{headers[name]}\n{value}" if name == "Output" and name in headers else value
+    return Frame(
+        kind="event" if names[0] == "Event" else "reply",
+        name=pairs[0][1],
+        headers=headers,
+        damage=damage or _damage_of(names),
+    )
+
+
+def _pairs(text: str) -> tuple[list[tuple[str, str]], Damage]:
+    damage: Damage = "damaged" if _CONTROL.search(text.replace("\r\n", "")) else ""
+    pairs: list[tuple[str, str]] = []
+    for line in text.split("\r\n"):
+        name, colon, value = line.partition(":")
+        if not colon or not _HEADER_NAME.fullmatch(name):
+            damage = "damaged"
+        else:
+            pairs.append((name, value.removeprefix(" ")))
+    return pairs, damage
+
+
+def _damage_of(names: tuple[str, ...]) -> Damage:
+    single = [name for name in names if not name.endswith(")") and name not in _REPEATABLE]
+    if len(set(single)) != len(single):
+        return "damaged"
+    for name in names:
+        if name.endswith("CallerIDNum"):
+            prefix = name.removesuffix("CallerIDNum")
+            mine = [other for other in names if other in {prefix + part for part in _DESCRIPTION}]
+            if mine != [prefix + part for part in _DESCRIPTION]:
+                return "torn"
+    return ""
+
+
+def _is_clean(part: bytes, lines: int) -> bool:
+    return len(part) - len(part.translate(None, _CONTROLS)) == 2 * (lines - 1)
