@@ -2,7 +2,7 @@
 
     with Exchange(22, folder=tmp_path, agents={"1001": ("127.0.0.3", 6001)},
                   members={"repair": ["1001"]}, fastagi_port=4573) as exchange:
-        ...  # call sip:5001@{exchange.sip_address} from 127.0.0.2: that is the trunk
+        ...  # call 5001 at exchange.sip_address from 127.0.0.2: that is the trunk
 
 Every port is a free one and every secret a new one, so any number of them run side by side.
 """
@@ -42,7 +42,7 @@ class Exchange:
     Attributes:
         version: 22, or 16 as the oldest that ctid supports.
         folder: Everything it writes; may be deleted when it is stopped.
-        sip_address: ``127.0.0.1:port`` (UDP) for trunk and phones.
+        sip_address: (ip, UDP port) for trunk and phones.
         ami_port, http_port: On 127.0.0.1; phones in browsers: ``ws://127.0.0.1:{http_port}/ws``.
         recordings: Where the dialplan puts recordings.
         queue_log, cel: Files that Asterisk writes.
@@ -104,7 +104,7 @@ class Exchange:
         self.cel = self.folder / "log" / "cel-custom" / "ctid.csv"
         self.passwords = {number: new_secret() for number in (*registering_agents, *webrtc_agents)}
         sip_port, self.ami_port, self.http_port = _free_ports()
-        self.sip_address = f"127.0.0.1:{sip_port}"
+        self.sip_address = ("127.0.0.1", sip_port)
         users = ("ctid", "ctid-dialler")
         self._secrets = {user: new_secret() for user in users}
         self.secret_files = {user: self.folder / f"{user}.secret" for user in users}
