@@ -98,9 +98,14 @@ class Pop(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PopMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
-    """Something happened to a pop; ``pop`` is all of it, as it is now."""
+    """Something happened to a pop; ``pop`` is all of it, as it is now.
+
+    Attributes:
+        seq: Counts what the web hub has sent since it started; 0: not sent.
+    """
 
     pop: Pop
+    seq: int = 0
 
 
 class PopOffered(PopMessage, frozen=True, kw_only=True, tag="pop.offered"):
