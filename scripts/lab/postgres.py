@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from lab import debian
 from lab.errors import PostgresFailed
+from lab.progress import Report
 from lab.seat import Seat, take_seat
 
 USER = "ctid"
@@ -219,7 +220,7 @@ class PrivatePostgres:
         return _state(pid) not in ("", "Z")
 
 
-def installed_programs() -> Path:
+def installed_programs(report: Report | None = None) -> Path:
     """Return the folder with PostgreSQL's programs: the machine's newest, else fetched ones.
 
     Raises:
@@ -231,7 +232,7 @@ def installed_programs() -> Path:
     ]
     if new_enough:
         return max(new_enough, key=lambda folder: int(folder.parent.name))
-    return debian.ensure("postgresql-15") / "usr/lib/postgresql/15/bin"
+    return debian.ensure("postgresql-15", report) / "usr/lib/postgresql/15/bin"
 
 
 def _options(seat: Seat, fast: bool) -> list[str]:

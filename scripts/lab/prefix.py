@@ -32,7 +32,7 @@ UNWANTED = (
 )
 """What no program of ours reads; a third of the disk space."""
 
-_LIBRARIES = ("lib/*-linux-gnu", "usr/lib/*-linux-gnu", "usr/lib")
+_LIBRARIES = ("lib/*-linux-gnu", "usr/lib/*-linux-gnu", "usr/lib", "usr/lib/*-linux-gnu/pulseaudio")
 _LOADERS = ("lib/*-linux-gnu/ld-linux*.so.*", "usr/lib/*-linux-gnu/ld-linux*.so.*")
 
 
@@ -96,8 +96,8 @@ def wrap(prefix: Path, program: str) -> Path:
     if target is None:
         raise FetchFailed(f"The fetched packages hold no {program}.", "report it: Debian has moved it.")
     command = f'"$here/../{target.relative_to(prefix)}" "$@"'
-    if loader := _loader_of(prefix, target):
-        command = f'"$here/../{loader}" --library-path "{_library_path(prefix, "$here/..")}" {command}'
+    if needed := _loader_of(prefix, target):
+        command = f'"$here/../{needed}" --library-path "{library_path(prefix, "$here/..")}" {command}'
     wrapper = prefix / WRAPPERS / target.name
     _write_script(wrapper, command)
     return wrapper
@@ -109,13 +109,13 @@ def wrap_in_place(prefix: Path, program: str) -> None:
     PostgreSQL's initdb runs the ``postgres`` beside it, and both find ``share/`` from their own path.
     """
     for target in list(prefix.glob(program)):
-        loader = _loader_of(prefix, target)
-        if loader is None or target.is_symlink():
+        needed = _loader_of(prefix, target)
+        if needed is None or target.is_symlink():
             continue
         real = target.rename(target.with_name(f"{target.name}.elf"))
         up = "/".join(".." for _ in target.relative_to(prefix).parent.parts)
-        libraries = _library_path(prefix, f"$here/{up}")
-        command = f'"$here/{up}/{loader}" --library-path "{libraries}" --argv0 "$0" "$here/{real.name}" "$@"'
+        libraries = library_path(prefix, f"$here/{up}")
+        command = f'"$here/{up}/{needed}" --library-path "{libraries}" --argv0 "$0" "$here/{real.name}" "$@"'
         _write_script(target, command)
 
 
@@ -125,19 +125,29 @@ def _write_script(path: Path, command: str) -> None:
     path.chmod(0o755)
 
 
-def _library_path(prefix: Path, start: str) -> str:
+def library_path(prefix: Path, start: str) -> str:
+    """Return the loader's search path; ``start`` stands for the prefix in it."""
     return ":".join(f"{start}/{folder.relative_to(prefix)}" for folder in _matches(prefix, _LIBRARIES))
 
 
-def _loader_of(prefix: Path, target: Path) -> Path | None:
-    """Return the prefix's dynamic loader, relative to it, if ``target`` needs one."""
+def loader(prefix: Path) -> Path:
+    """Return the prefix's dynamic loader.
+
+    Raises:
+        FetchFailed: There is none: the packages hold no dynamic program.
+    """
     # Not /lib64/ld-linux: before Debian 13 that is an absolute link, which leads out of the prefix.
-    loader = next(_matches(prefix, _LOADERS), None)
-    if loader is None:
-        return None
+    for path in _matches(prefix, _LOADERS):
+        return path
+    raise FetchFailed(f"There is no dynamic loader in {prefix}.", "delete that folder and run it again.")
+
+
+def _loader_of(prefix: Path, target: Path) -> Path | None:
+    """Return the loader, relative to the prefix, if ``target`` needs one."""
+    path = loader(prefix)
     # 0: a dynamic program; 2: one without a fixed loader; 1: a script or a static program.
-    verdict = subprocess.run([loader, "--verify", target], capture_output=True, check=False)
-    return loader.relative_to(prefix) if verdict.returncode in (0, 2) else None
+    verdict = subprocess.run([path, "--verify", target], capture_output=True, check=False)
+    return path.relative_to(prefix) if verdict.returncode in (0, 2) else None
 
 
 def _matches(prefix: Path, patterns: Sequence[str]) -> Iterator[Path]:
