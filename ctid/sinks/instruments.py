@@ -44,7 +44,7 @@ FINISHED: Final = {
 }
 VERDICTS: Final = ("within", "late", "no_answer", "declined", "excluded")
 STATES: Final = ("logged_out", "idle", "ringing", "talking", "wrapping_up", "paused", "unreachable")
-RECORDING_RESULTS: Final = ("complete", "repaired", "truncated", "missing")
+RECORDING_RESULTS: Final = ("complete", "repaired", "truncated", "missing", "empty")
 
 
 class Instruments:

@@ -303,7 +303,7 @@ create table recording (
     began_at   timestamptz,
     stopped_at timestamptz,
     expected   interval,
-    result     text check (result in ('complete', 'repaired', 'truncated', 'missing')),
+    result     text check (result in ('complete', 'repaired', 'truncated', 'missing', 'empty')),
     problem    text,
     path       text,
     duration   interval,
@@ -322,7 +322,7 @@ comment on column recording.leg is 'Uniqueid of the recorded channel';
 comment on column recording.began_at is 'When Asterisk began to record, UTC';
 comment on column recording.stopped_at is 'When it stopped, UTC; null: still recording';
 comment on column recording.expected is 'How long the file should be';
-comment on column recording.result is 'complete, repaired, truncated or missing; null: not filed yet';
+comment on column recording.result is 'complete, repaired, truncated, missing, or empty (nobody talked); null: not filed yet';
 comment on column recording.problem is 'For people: what was wrong; empty: nothing';
 comment on column recording.path is 'Relative to the recordings folder; empty: no file';
 comment on column recording.duration is 'Frames of the file / its rate';
