@@ -20,7 +20,10 @@ def last_good_routes(policy: Policy) -> str:
     the script knows nothing of numbering plans; ``default`` is for a number in no line.
     """
     lines = {
-        number: _route(policy, number) for line in policy.lines.values() for number in spellings(policy, line)
+        number: _route(policy, number)
+        for line in policy.lines.values()
+        for text in line.numbers
+        for number in spellings(policy.number(text))
     }
     routes = {"version": VERSION, "lines": lines, "default": _route(policy, "")}
     return msgspec.json.format(msgspec.json.encode(routes), indent=2).decode() + "\n"
