@@ -40,7 +40,7 @@ IN_DIALPLAN: Final = {
     "CTID_DIALLED": "the dialled number, filtered",
     "CTID_CALLER": "the caller's number, filtered",
     "CTID_CALL": "Linkedid of the call, inherited by the agents' legs",
-    "CTID_AGENT_QUEUES": "set_var at an agent's endpoint: queues that *11 logs in to, e.g. repair&complaint:2",
+    "CTID_AGENT_QUEUES": "set_var at an agent's endpoint: queues for *11, e.g. repair&complaint:2",
 }
 
 ALL: Final = FROM_ROUTE | IN_DIALPLAN
