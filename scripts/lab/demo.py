@@ -1,0 +1,186 @@
+"""The demonstration: a whole call centre on this machine, with real calls.
+
+python -m lab.demo           prints the page to open, and keeps calls coming in until Ctrl-C
+python -m lab.demo --once    plays a fixed set of calls, judges every figure, exits 0 or 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from lab import ledger
+from lab.dialog import CallFailedError
+from lab.errors import LabError
+from lab.floor import LINES
+from lab.ledger import Entry
+from lab.phone import Plan
+from lab.places import HOME
+from lab.scenes import SCENES, Figure, play_all
+from lab.stage import Stage
+
+console = Console(stderr=True, highlight=False)
+started = time.monotonic()
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal what is going on."""
+    console.print(f"[dim]{time.monotonic() - started:5.1f} s[/]  {text}")
+
+
+async def judge(stage: Stage, figures: Sequence[Figure]) -> list[Entry]:
+    """Hold everything ctid says against what the phones saw."""
+    entries = await ledger.compare(stage.pool, figures)
+    entries += await ledger.compare_metrics(stage, figures)
+    entries += await ledger.compare_pops(stage, figures)
+    return entries + await ledger.compare_recordings(stage, figures)
+
+
+def table_of(entries: Sequence[Entry]) -> Table:
+    """Lay the entries out for people."""
+    table = Table(title="ctid beside the phones' own clocks", title_justify="left", pad_edge=False)
+    for name in ("scene", "figure", "who"):
+        table.add_column(name)
+    for name in ("phones", "ctid", "difference"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    scene = ""
+    for it in entries:
+        if it.scene != scene and scene:
+            table.add_section()
+        mark = "[green]✓[/]" if it.is_right else "[red bold]✗[/]"
+        row = ("" if it.scene == scene else it.scene, it.measure, it.who, shown(it.seen), shown(it.said))
+        table.add_row(*row, "" if it.difference is None else f"{it.difference:+.3f} s", mark)
+        scene = it.scene
+    return table
+
+
+def shown(value: float | str | None) -> str:
+    """Write a figure as people read it."""
+    if value is None:
+        return "nothing"
+    return f"{value:.3f} s" if isinstance(value, float) else value or "nobody"
+
+
+async def once(stage: Stage) -> bool:
+    """Play all scenes and judge them; ``True``: ctid was right about everything."""
+    say(f"playing {len(SCENES)} scenes at once, the longest takes about 25 s")
+    began = time.monotonic()
+    figures = await play_all(stage, on_end=lambda name: say(f"  {name.replace('_', ' ')}"))
+    played = time.monotonic() - began
+    say("asking ctid about them")
+    entries = await judge(stage, figures)
+    wrong = [it for it in entries if not it.is_right]
+    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table_of(entries))
+    worst = max((abs(it.difference) for it in entries if it.difference is not None), default=0.0)
+    print(
+        f"{len(entries) - len(wrong)} of {len(entries)} right, largest difference {worst:.3f} s "
+        f"(allowed {ledger.ALLOWED} s); calls {played:.1f} s, all {time.monotonic() - started:.1f} s"
+    )
+    if wrong:
+        say(f"ctid's log: {stage.daemon.log}")
+    return not wrong
+
+
+async def keep_calling(stage: Stage) -> None:
+    """Let callers ring and agents work, at random, for ever."""
+    say("calls keep coming in; Ctrl-C ends everything")
+    print(f"\n  Open  {stage.daemon.url}/#token={stage.tokens['admin']}\n", flush=True)
+    async with asyncio.TaskGroup() as group:
+        while True:
+            group.create_task(one_call(stage))
+            await asyncio.sleep(random.expovariate(1 / 6))
+
+
+async def one_call(stage: Stage) -> None:
+    """One caller from dialling to the agent's saved note; whatever happens to him is fine."""
+    for phone in stage.phones.values():
+        phone.plan = Plan(answer_after=random.uniform(1.5, 18))
+    caller = await stage.caller()
+    line = random.choice([line for line in LINES.values() if line.agents])
+    call = await caller.dial(line.did, name=random.choice(("王小明", "李娜", "Zhang Wei", "")))
+    with contextlib.suppress(CallFailedError, TimeoutError, RuntimeError):
+        await asyncio.sleep(random.uniform(10, 40))
+        taken = [
+            it
+            for phone in stage.phones.values()
+            for it in phone.calls
+            if f":{caller.user}@" in it.invite.first("from") and it.clock.answered
+        ]
+        await call.hang_up()
+        if taken:
+            await taken[-1].ended(5)
+            await stage.save_note(taken[-1], after=random.uniform(2, 10))
+
+
+async def run(arguments: argparse.Namespace) -> int:
+    """Build the stage, play, and take it down whatever happens."""
+    folder = Path(arguments.keep or tempfile.mkdtemp(prefix="demo-", dir=HOME))
+    is_right = False
+    try:
+        async with Stage(folder, version=arguments.asterisk, report=say, web_port=arguments.port) as stage:
+            say(f"ready: Asterisk {stage.version}, PostgreSQL, ctid at {stage.daemon.url}")
+            if arguments.once:
+                is_right = await once(stage)
+            else:
+                await keep_calling(stage)
+            say("taking everything down")
+    finally:
+        if is_right and not arguments.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif not arguments.keep:
+            say(f"logs are kept in {folder}")
+    return 0 if is_right or not arguments.once else 1
+
+
+def options(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--once", action="store_true", help="play a fixed set of calls, judge them, exit 0 or 1"
+    )
+    parser.add_argument(
+        "--asterisk", type=int, choices=(22, 16), default=22, help="which version (default 22)"
+    )
+    parser.add_argument("--port", type=int, default=0, help="of the page; by default any free one")
+    parser.add_argument("--keep", metavar="FOLDER", default="", help="keep everything that is written there")
+    return parser.parse_args(words)
+
+
+async def until_told_to_stop(arguments: argparse.Namespace) -> int:
+    """Run, and end in good order at Ctrl-C or SIGTERM."""
+    playing = asyncio.create_task(run(arguments))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, playing.cancel)
+    try:
+        return await playing
+    except asyncio.CancelledError:
+        say("stopped")
+        return 130 if arguments.once else 0
+
+
+def main() -> int:
+    """Run the demonstration; the exit code says how it went."""
+    arguments = options(sys.argv[1:])
+    try:
+        return asyncio.run(until_told_to_stop(arguments))
+    except LabError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
