@@ -21,7 +21,7 @@ _pprint = type(sys)("pprint")
 _pprint.pformat = repr  # type: ignore[attr-defined]
 sys.modules.setdefault("pprint", _pprint)
 
-from asterisk.agi import AGI, AGIException, AGIHangup  # noqa: E402
+from asterisk.agi import AGI, AGIException, AGIHangup  # type: ignore[import-untyped]  # noqa: E402
 
 TYPE_CHECKING = False  # like typing's, without its start-up time
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from typing import Self
 from lab import debian, exchange_files
 from lab.errors import LabError
 from lab.exchange_files import TRUNK_IP, LabQueue, Layout, new_secret
+from lab.ports import free_tcp_port, free_udp_port
 
 __all__ = ["TRUNK_IP", "Exchange", "ExchangeFailed", "LabQueue"]
 
@@ -41,6 +42,8 @@ class Exchange:
 
     Attributes:
         version: 22, or 16 as the oldest that ctid supports.
+        agents: Number -> (address, port) of phones that do not register.
+        fastagi_port: Where the dialplan looks for the daemon.
         folder: Everything it writes; may be deleted when it is stopped.
         sip_address: (ip, UDP port) for trunk and phones.
         ami_port, http_port: On 127.0.0.1; phones in browsers: ``ws://127.0.0.1:{http_port}/ws``.
@@ -81,7 +84,7 @@ class Exchange:
             supervisors: Which of all these may also listen in (context ctid-supervisors).
             members: Queue of config/asterisk/queues.conf -> numbers in it.
             queues: More queues, for a test.
-            fastagi_port: Where the daemon listens on 127.0.0.1; 0: nowhere yet, see :meth:`set_variable`.
+            fastagi_port: Where the daemon will listen on 127.0.0.1; 0: a free port is chosen.
             trunk_contact: Where calls to the public network would go.
             fallback_queue: CTID_FALLBACK_QUEUE.
             fallback_script: CTID_FALLBACK_SCRIPT: program and arguments, with commas between.
@@ -94,6 +97,8 @@ class Exchange:
             LabError: Asterisk is not there and can not be fetched.
         """
         self.version = version
+        self.agents = dict(agents or {})
+        self.fastagi_port = fastagi_port or free_tcp_port("127.0.0.1")
         self.folder = folder.absolute()
         name = f"asterisk-{version}"
         prefix = debian.ensure(name)
@@ -103,7 +108,8 @@ class Exchange:
         self.queue_log = self.folder / "log" / "queue_log"
         self.cel = self.folder / "log" / "cel-custom" / "ctid.csv"
         self.passwords = {number: new_secret() for number in (*registering_agents, *webrtc_agents)}
-        sip_port, self.ami_port, self.http_port = _free_ports()
+        sip_port = free_udp_port("127.0.0.1")
+        self.ami_port, self.http_port = free_tcp_port("127.0.0.1"), free_tcp_port("127.0.0.1")
         self.sip_address = ("127.0.0.1", sip_port)
         users = ("ctid", "ctid-dialler")
         self._secrets = {user: new_secret() for user in users}
@@ -118,7 +124,7 @@ class Exchange:
             ami_port=self.ami_port,
             http_port=self.http_port,
             rtp_ports=(first_rtp_port, first_rtp_port + 3_999),
-            agents=agents or {},
+            agents=self.agents,
             registering=registering_agents,
             webrtc=webrtc_agents,
             passwords=self.passwords,
@@ -127,8 +133,7 @@ class Exchange:
             queues=queues,
             trunk_contact=trunk_contact,
             variables={
-                # Port 9 (discard): nobody there is the same as a daemon that is down.
-                "CTID_FASTAGI": f"127.0.0.1:{fastagi_port or 9}",
+                "CTID_FASTAGI": f"127.0.0.1:{self.fastagi_port}",
                 "CTID_RECORDINGS": str(self.recordings),
                 "CTID_FALLBACK_QUEUE": fallback_queue,
                 "CTID_FALLBACK_SCRIPT": fallback_script,
@@ -288,17 +293,3 @@ class Exchange:
 
 def _data_folder(prefix: Path) -> Path:
     return prefix / "usr" / "share" / "asterisk"
-
-
-def _free_ports() -> tuple[int, int, int]:
-    """Return a free UDP port and two free TCP ports of 127.0.0.1, free a moment ago."""
-    kinds = (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_STREAM)
-    sockets = [socket.socket(socket.AF_INET, kind) for kind in kinds]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        sip, ami, http = (one.getsockname()[1] for one in sockets)
-    finally:
-        for one in sockets:
-            one.close()
-    return sip, ami, http
