@@ -102,7 +102,9 @@ class Rename(AmiEvent, frozen=True, kw_only=True, gc=False):
 
 
 class HangupRequest(ChannelEvent, frozen=True, kw_only=True, gc=False):
-    """The far end of this leg asked to hang up."""
+    """The far end of this leg asked to hang up; ``cause`` (Q.850) is 0 where it gave none."""
+
+    cause: int = 0
 
 
 class Hangup(ChannelEvent, frozen=True, kw_only=True, gc=False):
