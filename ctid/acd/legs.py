@@ -1,0 +1,324 @@
+"""Legs come, ring, are answered, bridged and hung up; what that means for calls and agents."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from ctid.acd import talks, visits
+from ctid.acd.call import Call, Leg, ended, interface_of, with_participants
+from ctid.acd.facts import CallMerged
+from ctid.acd.recording import stop
+from ctid.acd.tables import Tables
+from ctid.ami.events import (
+    BridgeEnter,
+    BridgeLeave,
+    ChannelEvent,
+    ChanSpyStart,
+    DialBegin,
+    DialEnd,
+    DialState,
+    Hangup,
+    HangupRequest,
+    LocalBridge,
+    LocalOptimizationBegin,
+    Newchannel,
+    Newstate,
+    Rename,
+)
+
+_replace = msgspec.structs.replace
+
+
+def on_newchannel(t: Tables, event: Newchannel) -> None:
+    """A leg came into being, and with it perhaps a call."""
+    uniqueid = event.uniqueid
+    if uniqueid in t.legs or uniqueid in t.gone:
+        return
+    t.seen[uniqueid] = event.at
+    add(t, event, event.at, is_adopted=uniqueid != event.linkedid)
+    if event.state == "Up":
+        _up(t, t.legs[uniqueid], event.at)
+
+
+def add(t: Tables, event: ChannelEvent, at: datetime, *, is_adopted: bool) -> Leg:
+    """Take in a leg; its call too, if it is the first leg of it that we see."""
+    interface = interface_of(event.channel)
+    leg = Leg(uniqueid=event.uniqueid, channel=event.channel, call=event.linkedid, interface=interface)
+    t.legs[leg.uniqueid] = leg
+    t.phones_up.setdefault(interface, set()).add(leg.uniqueid)
+    call = t.calls.get(leg.call)
+    if call is not None:
+        t.calls[leg.call] = _replace(call, legs=call.legs | {leg.uniqueid})
+        return leg
+    t.calls[leg.call] = Call(
+        linkedid=leg.call,
+        leg=leg.uniqueid,
+        channel=event.channel,
+        began_at=at,
+        caller_number=getattr(event, "caller_number", ""),
+        caller_name=getattr(event, "caller_name", ""),
+        dialled=getattr(event, "exten", ""),
+        legs=frozenset((leg.uniqueid,)),
+        participants=frozenset(() if leg.is_local else (interface,)),
+        consulted_from=_consulted_from(t, interface),
+        is_adopted=is_adopted,
+    )
+    return leg
+
+
+def _consulted_from(t: Tables, interface: str) -> str:
+    """The call that the agent at this phone has open already: the new one is a consultation."""
+    number = t.owners.get(interface)
+    agent = t.agents.get(number) if number is not None else None
+    if agent is None:
+        return ""
+    return next((t.talks[line].call for line in agent.lines if line in t.talks), "")
+
+
+def leg_of(t: Tables, event: ChannelEvent) -> Leg | None:
+    """The leg an event is about, moved to the call the event names.
+
+    An unknown leg is taken in (Asterisk is right) and told as an anomaly if we should have
+    known it; ``None`` for the late word about a leg already hung up.
+    """
+    uniqueid = event.uniqueid
+    leg = t.legs.get(uniqueid)
+    if leg is None:
+        if uniqueid in t.gone:
+            return None
+        if t.is_synced:
+            t.anomaly(event.at, event.linkedid, "orphan_event", f"{type(event).__name__} of an unknown leg")
+        leg = add(t, event, event.at, is_adopted=True)
+    elif leg.call != event.linkedid:
+        leg = move(t, leg, event.linkedid, event.at)
+    t.seen[uniqueid] = event.at
+    return leg
+
+
+def move(t: Tables, leg: Leg, linkedid: str, at: datetime) -> Leg:
+    """The leg belongs to another call now; the first leg to do so merges the calls."""
+    old = t.calls[leg.call]
+    new = t.calls.get(linkedid)
+    if new is None:
+        new = Call(linkedid=linkedid, leg=leg.uniqueid, channel=leg.channel, began_at=at, is_adopted=True)
+    leg = _replace(leg, call=linkedid)
+    t.legs[leg.uniqueid] = leg
+    interfaces = () if leg.is_local or not leg.is_up else (leg.interface,)
+    talk = {leg.uniqueid} & old.talks
+    new = _replace(new, legs=new.legs | {leg.uniqueid}, talks=new.talks | talk)
+    t.calls[linkedid] = with_participants(new, *interfaces)
+    if old.is_known and not old.merged_into:
+        t.announce(linkedid)
+        t.facts.append(CallMerged(at=at, call=linkedid, merged=old.linkedid))
+    old = _replace(
+        old,
+        legs=old.legs - {leg.uniqueid},
+        talks=old.talks - talk,
+        merged_into=old.merged_into or linkedid,
+    )
+    t.calls[old.linkedid] = old
+    if not old.legs:
+        end_call(t, old, at)
+    return leg
+
+
+def on_newstate(t: Tables, event: Newstate) -> None:
+    """A leg rings or is answered."""
+    leg = leg_of(t, event)
+    if leg is None:
+        return
+    if event.state == "Up":
+        _up(t, leg, event.at)
+    elif event.state == "Ringing":
+        _ringing(t, leg, event.at)
+
+
+def _up(t: Tables, leg: Leg, at: datetime) -> None:
+    if leg.is_up:
+        return
+    number = leg.agent or t.owners.get(leg.interface, "")
+    t.legs[leg.uniqueid] = _replace(leg, is_up=True, agent=number)
+    if number:
+        t.line_up(leg.uniqueid, number, at)
+    visits.picked_up(t, leg.uniqueid, at)
+
+
+def _ringing(t: Tables, leg: Leg, at: datetime) -> None:
+    number = leg.agent or t.owners.get(leg.interface, "")
+    if number and not leg.is_up:
+        if number != leg.agent:
+            t.legs[leg.uniqueid] = _replace(leg, agent=number)
+        t.ring(leg.uniqueid, number, at)
+    visits.rang(t, leg.uniqueid, at)
+
+
+def on_rename(t: Tables, event: Rename) -> None:
+    """Another phone took the leg over (pickup): what rings or talks there is his now."""
+    leg = t.legs.get(event.uniqueid)
+    if leg is None:
+        return
+    interface = interface_of(event.newname)
+    if interface != leg.interface:
+        t.phones_up[leg.interface].discard(leg.uniqueid)
+        t.phones_up.setdefault(interface, set()).add(leg.uniqueid)
+        number = t.owners.get(interface, "")
+        if leg.agent and number and number != leg.agent:
+            t.silent(leg.uniqueid, leg.agent, event.at)
+            (t.line_up if leg.is_up else t.ring)(leg.uniqueid, number, event.at)
+            leg = _replace(leg, agent=number)
+    t.legs[leg.uniqueid] = _replace(leg, channel=event.newname, interface=interface)
+
+
+def on_hangup_request(t: Tables, event: HangupRequest) -> None:
+    """The far end of the leg wants to go: this is who ended the call."""
+    leg = leg_of(t, event)
+    if leg is None:
+        return
+    t.legs[leg.uniqueid] = _replace(leg, parting=event.cause)
+    talks.parting(t, leg)
+
+
+def on_hangup(t: Tables, event: Hangup) -> None:
+    """A leg is gone, and with it whatever lived on it."""
+    uniqueid = event.uniqueid
+    leg = t.legs.get(uniqueid)
+    if leg is None:
+        if uniqueid not in t.gone and t.is_synced:
+            t.anomaly(event.at, event.linkedid, "orphan_event", "Hangup of an unknown leg")
+        return
+    if leg.call != event.linkedid:
+        leg = move(t, leg, event.linkedid, event.at)
+    call = t.calls[leg.call]
+    if uniqueid == call.leg or (len(call.legs) == 1 and not call.cause):
+        t.calls[leg.call] = _replace(call, cause=event.cause, cause_text=event.cause_text)
+    drop(t, leg, event.at, cause=event.cause)
+
+
+def drop(t: Tables, leg: Leg, at: datetime, *, cause: int = 0) -> None:
+    """Take the leg out of everything; the last one ends the call."""
+    uniqueid = leg.uniqueid
+    visits.leg_gone(t, leg, at, cause)
+    recording = t.recordings.pop(uniqueid, None)
+    if recording is not None and (stopped := stop(recording, at)) is not None:
+        t.facts.append(stopped)
+    left_at = at if leg.bridge or leg.left_at is None else leg.left_at
+    talks.leg_gone(t, leg, left_at)
+    if leg.agent:
+        t.silent(uniqueid, leg.agent, left_at)
+    if leg.bridge:
+        _out_of_bridge(t, leg)
+    del t.legs[uniqueid]
+    phones = t.phones_up[leg.interface]
+    phones.discard(uniqueid)
+    if not phones:
+        del t.phones_up[leg.interface]
+    t.forget(uniqueid, at)
+    call = t.calls[leg.call]
+    call = _replace(call, legs=call.legs - {uniqueid})
+    t.calls[leg.call] = call
+    if not call.legs:
+        end_call(t, call, at)
+
+
+def end_call(t: Tables, call: Call, at: datetime) -> None:
+    """The last leg is gone. A call without substance is told now, a spying leg never."""
+    if not call.is_known and (call.is_spying or call.merged_into):
+        del t.calls[call.linkedid]
+        return
+    t.announce(call.linkedid)
+    t.facts.append(ended(call, at))
+    del t.calls[call.linkedid]
+
+
+def on_bridge_enter(t: Tables, event: BridgeEnter) -> None:
+    """A leg can hear others; two in a bridge are a conversation."""
+    leg = leg_of(t, event)
+    if leg is None:
+        return
+    if leg.bridge and leg.bridge != event.bridge:
+        _out_of_bridge(t, leg)
+    t.legs[leg.uniqueid] = leg = _replace(leg, bridge=event.bridge)
+    company = t.bridges.setdefault(event.bridge, set())
+    company.add(leg.uniqueid)
+    t.announce(leg.call)
+    visits.moved_on(t, leg.uniqueid, event.at)
+    if len(company) > 1:
+        _converse(t, company, event.at)
+
+
+def _converse(t: Tables, company: set[str], at: datetime) -> None:
+    for uniqueid in company:
+        leg = t.legs[uniqueid]
+        call = t.calls[leg.call]
+        interfaces = () if leg.is_local else (leg.interface,)
+        if not call.is_answered:
+            call = _replace(call, is_answered=True)
+        t.calls[leg.call] = with_participants(call, *interfaces)
+    for uniqueid in sorted(company):
+        talks.bridged(t, t.legs[uniqueid], at)
+
+
+def on_bridge_leave(t: Tables, event: BridgeLeave) -> None:
+    """A leg hears nobody now; for good or not, what follows tells."""
+    leg = leg_of(t, event)
+    if leg is None or leg.bridge != event.bridge:
+        return
+    _out_of_bridge(t, leg)
+    t.legs[leg.uniqueid] = _replace(leg, bridge="", left_at=event.at)
+
+
+def _out_of_bridge(t: Tables, leg: Leg) -> None:
+    company = t.bridges[leg.bridge]
+    company.discard(leg.uniqueid)
+    if not company:
+        del t.bridges[leg.bridge]
+
+
+def on_dial_begin(t: Tables, event: DialBegin) -> None:
+    """One leg rings another. A Local member's real phone is found this way."""
+    dialler = t.legs.get(event.uniqueid)
+    if dialler is None:
+        return
+    t.announce(dialler.call)
+    if dialler.half in t.offers:
+        phone = t.legs.get(event.dest_uniqueid)
+        if phone is not None:
+            t.legs[phone.uniqueid] = _replace(phone, behind=dialler.half)
+    elif event.dest_uniqueid not in t.offers:
+        visits.moved_on(t, dialler.uniqueid, event.at)
+
+
+def on_dial_state(t: Tables, event: DialState) -> None:
+    """The far phone rings, says this; ``Newstate`` may have said it already."""
+    if event.dial_status == "RINGING":
+        visits.rang(t, event.dest_uniqueid, event.at)
+
+
+def on_dial_end(t: Tables, event: DialEnd) -> None:
+    """The far phone was answered or given up."""
+    if event.dial_status == "ANSWER":
+        visits.picked_up(t, event.dest_uniqueid, event.at)
+    else:
+        visits.given_up(t, event.dest_uniqueid, event.dial_status, event.at)
+
+
+def on_local_bridge(t: Tables, event: LocalBridge) -> None:
+    """Two halves of a Local channel belong together."""
+    for one, two in ((event.one, event.two), (event.two, event.one)):
+        leg = t.legs.get(one)
+        if leg is not None:
+            t.legs[one] = _replace(leg, half=two)
+
+
+def on_local_optimization(t: Tables, event: LocalOptimizationBegin) -> None:
+    """A Local channel is cut out: the phone behind it carries the talk on."""
+    talks.carried_on(t, event.one, event.source_uniqueid)
+
+
+def on_spy(t: Tables, event: ChanSpyStart) -> None:
+    """The leg only listens: it is not a call, unless it has been one before."""
+    leg = t.legs.get(event.spyer)
+    if leg is not None:
+        t.calls[leg.call] = _replace(t.calls[leg.call], is_spying=True)
