@@ -200,9 +200,10 @@ class _Connection(asyncio.Protocol):
             self._take_replies(self._reader.rest)
 
     async def _answer(self, request: AgiRequest) -> None:
-        self._result, commands = await self._server.decide(request)
+        result, commands = await self._server.decide(request)
         if self._transport.is_closing():
             return
+        self._result = result
         self._answered = self._loop.time()
         self._timer = self._loop.call_later(FAREWELL, self.abort)
         self._awaited += len(commands)
