@@ -23,7 +23,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from ctid.acd.facts import Fact, RecordingStopped
+from ctid.acd.facts import Fact, RecordingStopped, TalkEnded
 from ctid.errors import StoreError
 from ctid.settings import Archive
 from ctid.sinks import shelf, wav
@@ -38,6 +38,7 @@ _TOLERANCE: Final = timedelta(seconds=1)
 _TOLERANCE_RATIO: Final = 0.02
 _QUIET: Final = timedelta(seconds=10)
 """An open file that nobody wrote to for so long is not being recorded any more."""
+_REMEMBERED_CALLS: Final = 10_000
 _SLOWEST: Final = timedelta(minutes=1)
 _FASTEST: Final = timedelta(milliseconds=200)
 
@@ -97,6 +98,7 @@ class ArchiveSink:
         self._jobs: list[tuple[float, int, _Job]] = []
         self._numbers = itertools.count()
         self._known: set[str] = set()
+        self._talked: dict[str, timedelta] = {}
         self._filled = asyncio.Event()
 
     @property
@@ -110,9 +112,12 @@ class ArchiveSink:
         What is only noted when ctid dies is found again in PostgreSQL by ``run``.
         """
         for fact in facts:
-            if isinstance(fact, RecordingStopped):
+            if isinstance(fact, TalkEnded) and not fact.assisted:
+                self._add_talk(fact)
+            elif isinstance(fact, RecordingStopped):
                 stopped = Unfiled(
                     recording=fact.recording,
+                    call=fact.call,
                     began_at=fact.began_at,
                     stopped_at=fact.at,
                     expected=fact.expected,
@@ -132,6 +137,12 @@ class ArchiveSink:
         elif stopped.recording not in self._known:
             self._known.add(stopped.recording)
             self._put(_Job(stopped=stopped), after)
+
+    def _add_talk(self, fact: TalkEnded) -> None:
+        talked = self._talked.pop(fact.call, timedelta(0)) + fact.talked + fact.held
+        self._talked[fact.call] = talked
+        while len(self._talked) > _REMEMBERED_CALLS:
+            del self._talked[next(iter(self._talked))]
 
     def _put(self, job: _Job, after: timedelta) -> None:
         due = asyncio.get_running_loop().time() + after.total_seconds()
@@ -167,7 +178,11 @@ class ArchiveSink:
             return
 
     async def _file(self, job: _Job) -> None:
-        stopped = job.stopped
+        # Only now: the end of the talk may have been told after the end of the recording.
+        talked = max(job.stopped.talked, self._talked.get(job.stopped.call, timedelta(0)))
+        stopped = msgspec.structs.replace(
+            job.stopped, talked=talked, expected=min(talked, job.stopped.expected)
+        )
         try:
             job.filed = job.filed or await asyncio.to_thread(self._look, stopped)
             if job.filed and await recordings.file(self._pool, job.filed):

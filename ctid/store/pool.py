@@ -27,7 +27,7 @@ _PASSING = ("08", "28", "40", "53", "57", "58")
 _PASSING_STATES = frozenset({"25006", "3D000", "55P03"})  # read-only, no such database, lock
 _READ_ONLY = "25006"
 _NOT_MIGRATED = frozenset({"42P01", "42703", "42883", "3F000"})  # unknown table, column, function, schema
-_UNSTORABLE = ("22", "23")  # the value itself is wrong
+_UNSTORABLE = ("22", "23", "54")  # the value itself is wrong, or too long for an index
 
 
 def translated(error: Exception) -> StoreError:
@@ -46,6 +46,8 @@ def translated(error: Exception) -> StoreError:
         if state in _NOT_MIGRATED:
             return SchemaError(f"{text}; run `ctid migrate`")
         return RowRefused(text) if state.startswith(_UNSTORABLE) else StoreError(text)
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return StoreError(f"database.dsn: {text}; write postgresql://USER@HOST/NAME")
     if isinstance(error, asyncpg.DataError):
         return RowRefused(text)
     # asyncpg has no class of its own for "connection is closed" and "pool is closing".
@@ -70,22 +72,17 @@ class Pool:
         """Prepare the pool; connects to nothing yet.
 
         Raises:
-            StoreError: The DSN can not be read as one.
             OSError: ``dsn_file`` can not be read.
         """
         address = self._database.address().get_secret_value()
-        with self._translation():
-            try:
-                self._pool = await asyncpg.create_pool(
-                    address,
-                    min_size=0,
-                    max_size=self._database.pool,
-                    timeout=self._seconds,
-                    command_timeout=self._seconds,
-                    server_settings={"application_name": "ctid", "timezone": "UTC"},
-                )
-            except ValueError as error:
-                raise StoreError(f"database.dsn: {error}; write postgresql://USER@HOST/NAME") from error
+        self._pool = await asyncpg.create_pool(
+            address,
+            min_size=0,
+            max_size=self._database.pool,
+            timeout=self._seconds,
+            command_timeout=self._seconds,
+            server_settings={"application_name": "ctid", "timezone": "UTC"},
+        )
         return self
 
     async def close(self) -> None:

@@ -35,13 +35,17 @@ class Unfiled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A recording that stopped, whose file was not looked for yet.
 
     Attributes:
-        expected: How long the file should be; zero: unknown.
+        expected: How long the file should be at most, waiting included.
+        talked: How long agents had the caller, as far as that is known: Asterisk records
+            only then (MixMonitor's option ``b``).
     """
 
     recording: str
+    call: str
     began_at: datetime
     stopped_at: datetime
     expected: timedelta
+    talked: timedelta = timedelta(0)
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -66,11 +70,15 @@ _COLUMNS: Final = ", ".join(Recording.__struct_fields__)
 
 # A call that ended unseen (Asterisk died, or ctid was away) leaves a recording that never stopped.
 _UNFILED: Final = """
-select r.recording, coalesce(r.began_at, r.stopped_at, c.ended_at) as began_at,
-       coalesce(r.stopped_at, c.ended_at) as stopped_at, coalesce(r.expected, interval '0') as expected
+select r.recording, coalesce(r.call, '') as call, coalesce(r.began_at, r.stopped_at, c.ended_at) as began_at,
+       coalesce(r.stopped_at, c.ended_at) as stopped_at,
+       coalesce(r.expected, c.lasted, interval '0') as expected,
+       coalesce((select sum(talked + held) from talk t
+                 where t.system = r.system and t.call = r.call and not coalesce(assisted, false)),
+                interval '0') as talked
 from recording r left join call c using (system, call)
 where r.filed_at is null and coalesce(r.stopped_at, c.ended_at) is not null
-order by 3
+order by coalesce(r.stopped_at, c.ended_at)
 """
 
 _FILE: Final = """
