@@ -6,6 +6,7 @@ without one caller slipping into another's scene.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,22 +62,22 @@ CALLER_TONE = 440.0
 AGENT_TONE = 880.0
 
 
-def policy_table() -> dict[str, Any]:
-    """Return policy.toml for this floor, as a table."""
+def policy_table(lines: Mapping[str, Line] = LINES) -> dict[str, Any]:
+    """Return policy.toml for a floor, as a table."""
     return {
         "site": {"country": "cn", "default_queue": "overflow", "timeout": "60s", "record": True},
         "lines": {
             line.queue: {"numbers": [line.did], "business": line.business, "queue": line.queue}
-            for line in LINES.values()
+            for line in lines.values()
         },
         "queues": {
-            line.queue: {"wrap_up": f"{line.wrap_up}s", "short_abandon": "2s"} for line in LINES.values()
+            line.queue: {"wrap_up": f"{line.wrap_up}s", "short_abandon": "2s"} for line in lines.values()
         },
         "agents": {
             number: {
                 "name": f"Agent {number}",
                 "interfaces": [f"PJSIP/{number}"],
-                "queues": [line.queue for line in LINES.values() if number in line.agents],
+                "queues": [line.queue for line in lines.values() if number in line.agents],
             }
             for number in AGENTS
         },

@@ -20,10 +20,11 @@ from typing import Any, Self
 from ctid.settings import Database
 from ctid.store.pool import Pool
 from ctid.store.users import Users
+from lab import sip
 from lab.daemon import Daemon, free_port, toml
 from lab.dialog import Moment, PhoneCall
 from lab.exchange import TRUNK_IP, Exchange, LabQueue
-from lab.floor import AGENTS, CALLER_TONE, LINES, policy_table, tone_of
+from lab.floor import AGENTS, CALLER_TONE, LINES, Line, policy_table, tone_of
 from lab.phone import Phone
 from lab.postgres import PrivatePostgres
 from lab.screen import Screen
@@ -58,7 +59,7 @@ class Stage:
         variables: Mapping[str, str] | None = None,
         postgres: PrivatePostgres | None = None,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
-        policy: Mapping[str, Any] | None = None,
+        lines: Mapping[str, Line] = LINES,
     ) -> None:
         """Prepare; nothing runs yet.
 
@@ -67,7 +68,7 @@ class Stage:
             report: Told what is being done, in a few words.
             postgres: A running cluster to use; by default one of its own.
             settings: Further tables of ctid.toml.
-            policy: Table of policy.toml; by default that of ``lab.floor``.
+            lines: The floor: queues, who works in them, and the numbers before them.
         """
         self.version = version
         self.folder = folder
@@ -80,7 +81,7 @@ class Stage:
         self._variables = variables
         self._shared_postgres = postgres
         self._settings = settings
-        self.policy = policy or policy_table()
+        self.lines = lines
         self._stack = contextlib.AsyncExitStack()
         self._numbers = itertools.count(13_800_000_001)
 
@@ -104,6 +105,30 @@ class Stage:
         phone = Phone(number or str(next(self._numbers)), exchange=self._sip, ip=TRUNK_IP, tone=CALLER_TONE)
         return await self._stack.enter_async_context(phone)
 
+    async def offered(self, caller: Phone, *, within: float = 10.0, besides: int = 0) -> PhoneCall:
+        """Wait until some agent's phone is called for this caller and return that call.
+
+        Args:
+            besides: So many offers of him are known already and not meant.
+
+        Raises:
+            TimeoutError: No agent's phone was called ``within`` seconds.
+        """
+        async with asyncio.timeout(within):
+            while len(found := self.offers_of(caller)) <= besides:
+                await asyncio.sleep(0.005)
+        return found[besides]
+
+    def offers_of(self, caller: Phone) -> list[PhoneCall]:
+        """Return every call that agents' phones got for this caller, oldest first."""
+        calls = [
+            call
+            for phone in self.phones.values()
+            for call in phone.calls
+            if sip.user_of(call.invite.first("from")) == caller.user
+        ]
+        return sorted(calls, key=lambda call: call.clock.invited.monotonic if call.clock.invited else 0.0)
+
     async def save_note(self, taken: PhoneCall, *, after: float = 0.0) -> float:
         """Save the agent's note ``after`` seconds and return how long the wrap-up was, in seconds."""
         await asyncio.sleep(after)
@@ -113,6 +138,14 @@ class Stage:
         if status >= 300:
             raise RuntimeError(f"saving the note of {agent}: {status} {answer}")
         return Moment.now().since(taken.clock.ended)
+
+    async def open_screens(self) -> None:
+        """Open every agent's page; after a restart of ctid, the ones that were cut off."""
+        self._report("switching screens on")
+        for number in AGENTS:
+            if number not in self.screens or not self.screens[number].is_connected:
+                screen = Screen(self.daemon.url, self.tokens[number])
+                self.screens[number] = await self._stack.enter_async_context(screen)
 
     @property
     def _sip(self) -> tuple[str, int]:
@@ -128,7 +161,7 @@ class Stage:
             self.folder / "ctid",
             asterisk=self.exchange.settings_table(),
             dsn=self.dsn,
-            policy=toml(self.policy),
+            policy=toml(policy_table(self.lines)),
             fastagi_port=fastagi_port,
             web_port=web_port,
             more=self._settings,
@@ -138,11 +171,7 @@ class Stage:
         await self._add_users()
         self._stack.push_async_callback(self.daemon.stop)
         await self.daemon.start()
-        self._report("switching phones and screens on")
-        for number, token in self.tokens.items():
-            if number in AGENTS:
-                screen = Screen(self.daemon.url, token)
-                self.screens[number] = await self._stack.enter_async_context(screen)
+        await self.open_screens()
 
     async def _start_postgres(self) -> None:
         self._report("starting PostgreSQL")
@@ -162,14 +191,14 @@ class Stage:
             self.version,
             folder=self.folder / "asterisk",
             agents={number: (AGENT_IP, port) for number, port in ports.items()},
-            members={line.queue: line.agents for line in LINES.values() if not line.is_ours},
+            members={line.queue: line.agents for line in self.lines.values() if not line.is_ours},
             queues=[
                 LabQueue(line.queue, line.agents, line.strategy, {"timeout": line.timeout})
-                for line in LINES.values()
+                for line in self.lines.values()
                 if line.is_ours
             ],
             fastagi_port=fastagi_port,
-            pop_url=f"http://127.0.0.1:{web_port}/pop/%s",
+            pop_url=f"http://127.0.0.1:{web_port}/pop?leg=%s",
             variables=self._variables,
             dialplan=self._dialplan,
         )
