@@ -94,6 +94,7 @@ class QueueCard(msgspec.Struct, frozen=True, kw_only=True):
         agents: Members who are logged in.
         idle: Of these, free to take a call.
         talking: Of these, on the phone.
+        answer_within_seconds: What the service level promises; 0: nothing.
     """
 
     queue: str
@@ -102,6 +103,7 @@ class QueueCard(msgspec.Struct, frozen=True, kw_only=True):
     agents: int = 0
     idle: int = 0
     talking: int = 0
+    answer_within_seconds: float = 0.0
 
 
 class AgentCard(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,7 +44,12 @@ class SessionApi:
                 },
             ),
             Route(
-                "GET", path, Rights.SIGNED_IN, "Who am I", self._show, replies={200: ("you are", SignedIn)}
+                "GET",
+                path,
+                Rights.ANYONE,
+                "Who am I",
+                self._show,
+                replies={200: ("you are", SignedIn), 204: ("nobody: sign in", None)},
             ),
             Route(
                 "DELETE",
@@ -85,8 +90,7 @@ class SessionApi:
         return response
 
     async def _show(self, _request: web.Request, session: Session | None) -> web.StreamResponse:
-        assert session is not None
-        return json(_signed_in(session))
+        return json(_signed_in(session)) if session else web.Response(status=204)
 
     async def _close(self, _request: web.Request, session: Session | None) -> web.StreamResponse:
         assert session is not None
