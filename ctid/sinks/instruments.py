@@ -28,6 +28,7 @@ AGI: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5
 
 OTHER: Final = "other"
 NO_QUEUE: Final = "none"
+NO_TEAM: Final = "none"
 
 #: Result of ctid_calls_finished_total that each outcome of a queue visit counts as.
 FINISHED: Final = {
@@ -45,6 +46,24 @@ FINISHED: Final = {
 VERDICTS: Final = ("within", "late", "no_answer", "declined", "excluded")
 STATES: Final = ("logged_out", "idle", "ringing", "talking", "wrapping_up", "paused", "unreachable")
 RECORDING_RESULTS: Final = ("complete", "repaired", "truncated", "missing", "empty")
+
+#: Of ctid.ami.guard.Findings and ctid.ami.client.LinkObserver; an unlisted one only starts late.
+QUARANTINE_REASONS: Final = (
+    "torn",
+    "damaged",
+    "stray",
+    "unnumbered",
+    "unstamped",
+    "unexpected",
+    "duplicate",
+    "contradicted",
+    "neighbour",
+    "incomplete",
+    "foreign_reply",
+    "late_reply",
+)
+DISCONNECT_REASONS: Final = ("refused", "unreachable", "dead", "closed", "framing", "astray", "lost")
+ANOMALIES: Final = ("orphan_event", "unseen_join")
 
 
 class Instruments:
@@ -215,6 +234,19 @@ class Instruments:
         self.ami_quarantined = self._counter(
             "ctid_ami_quarantined", "Events not believed: forged, or damaged by a forged one.", "reason"
         )
+        self.ami_disconnects = self._counter(
+            "ctid_ami_disconnects", "Connections to Asterisk lost, or refused.", "reason"
+        )
+        self.ami_actions = self._counter(
+            "ctid_ami_actions", "What we asked Asterisk to do, and how it went.", "action", "result"
+        )
+        self.ami_action_seconds = self._histogram(
+            "ctid_ami_action_seconds", "Time to Asterisk's reply, or to giving up.", AGI
+        )
+        for reason in QUARANTINE_REASONS:
+            self.ami_quarantined.labels(reason)
+        for reason in DISCONNECT_REASONS:
+            self.ami_disconnects.labels(reason)
         self.agi_requests = self._counter(
             "ctid_agi_requests", "Questions of the dialplan, by how they ended.", "script", "result"
         )
@@ -234,6 +266,8 @@ class Instruments:
         self.build = self._gauge("ctid_build_info", "Always 1.", "version")
         for sink in sinks:
             self.dropped.labels(sink)
+        for kind in ANOMALIES:
+            self.anomalies.labels(kind)
 
 
 class Sorted(Collector):

@@ -23,7 +23,7 @@ from ctid.acd import facts
 from ctid.acd.facts import Fact
 from ctid.acd.rules import QueueRule
 from ctid.sinks.floor import FloorTime
-from ctid.sinks.instruments import FINISHED, NO_QUEUE, OTHER, Instruments, Sorted
+from ctid.sinks.instruments import FINISHED, NO_QUEUE, NO_TEAM, OTHER, VERDICTS, Instruments, Sorted
 
 #: What a name from outside must look like to become a label, and how many we take.
 _LABEL: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,39}")
@@ -52,7 +52,7 @@ class MetricsSink:
         self,
         rules: Mapping[str, QueueRule],
         *,
-        teams: Mapping[str, str],
+        teams: Mapping[str, str | None],
         reasons: Collection[str] = (),
         sinks: Sequence[str] = ("journal", "metrics", "pops", "archive"),
         version: str = "",
@@ -63,7 +63,7 @@ class MetricsSink:
 
         Args:
             rules: How each queue is judged; its keys are the only queues with a label.
-            teams: Team of each agent, keyed by agent's number.
+            teams: Team of each agent, keyed by agent's number; ``None``: he has none.
             reasons: Pause reasons with a label of their own.
             sinks: Names of all sinks.
             version: Of ctid, for ``ctid_build_info``.
@@ -71,7 +71,7 @@ class MetricsSink:
             elapsed: Seconds on any steady clock; between facts, time goes on by it.
         """
         self._rules = rules
-        self._teams = teams
+        self._teams = {agent: team or NO_TEAM for agent, team in teams.items()}
         self._sinks = frozenset(sinks)
         self._lock = threading.Lock()
         self._elapsed = elapsed
@@ -80,9 +80,13 @@ class MetricsSink:
         self._caller_legs: dict[str, str] = {}
         self._outbound: set[tuple[str, str]] = set()
         self._outboxes: dict[str, Callable[[], int]] = {}
-        self.instruments = Instruments(rules, {*teams.values()}, sinks)
+        self.instruments = Instruments(rules, {*self._teams.values()}, sinks)
         self._floor = FloorTime(
-            self.instruments, queues=rules.keys(), teams=teams, reasons=frozenset(reasons), is_open=is_open
+            self.instruments,
+            queues=rules.keys(),
+            teams=self._teams,
+            reasons=frozenset(reasons),
+            is_open=is_open,
         )
         self.instruments.build.labels(version).set(1)
 
@@ -175,7 +179,7 @@ class MetricsSink:
     def _(self, fact: facts.AgentStateChanged) -> None:
         agent = self._agent(fact.agent)
         for queue in fact.queues:  # his series in these queues are known from now on
-            for verdict in ("within", "late", "no_answer", "declined", "excluded"):
+            for verdict in VERDICTS:
                 self.instruments.ring_rule.labels(self._queue(queue), agent, verdict)
         self._floor.changed(fact, agent, [self._queue(queue) for queue in fact.queues])
 
@@ -183,31 +187,40 @@ class MetricsSink:
     def _(self, fact: facts.Anomaly) -> None:
         self.instruments.anomalies.labels(self._name("anomaly", fact.kind)).inc()
 
-    # -- what no fact tells ----------------------------------------------------
+    # -- what no fact tells; the first eight are AMI's LinkObserver -------------
 
-    def ami_event(self, name: str, count: int = 1) -> None:
+    def event(self, name: str, count: int = 1) -> None:
         """Count events as Asterisk sent them, used or not."""
         self.instruments.ami_events.labels(self._name("event", name)).inc(count)
 
-    def ami_gap(self, count: int) -> None:
+    def gap(self, n: int) -> None:
         """Count events that Asterisk numbered and we never got."""
-        self.instruments.ami_gaps.inc(count)
+        self.instruments.ami_gaps.inc(n)
 
-    def ami_connected(self, connected: bool) -> None:
-        """Tell whether we are logged in and in step."""
-        self.instruments.ami_connected.set(connected)
-
-    def ami_quarantined(self, reason: str) -> None:
-        """Count an event that was not believed."""
+    def quarantined(self, reason: str) -> None:
+        """Count a frame that was not believed."""
         self.instruments.ami_quarantined.labels(self._name("quarantine", reason)).inc()
 
-    def ami_undecodable(self, name: str) -> None:
+    def undecodable(self, name: str) -> None:
         """Count an event that could not be read."""
         self.instruments.ami_undecodable.labels(self._name("event", name)).inc()
 
-    def ami_lag(self, seconds: float) -> None:
+    def lag(self, seconds: float) -> None:
         """Tell the age of the newest event when it was read."""
         self.instruments.ami_lag.set(seconds)
+
+    def connected(self, is_connected: bool) -> None:
+        """Tell whether we are logged in and in step."""
+        self.instruments.ami_connected.set(is_connected)
+
+    def disconnected(self, reason: str) -> None:
+        """Count a lost, or refused, connection."""
+        self.instruments.ami_disconnects.labels(self._name("disconnect", reason)).inc()
+
+    def action(self, name: str, result: str, seconds: float) -> None:
+        """Count what we asked Asterisk to do, and how it went."""
+        self.instruments.ami_actions.labels(self._name("action", name), self._name("outcome", result)).inc()
+        self.instruments.ami_action_seconds.observe(seconds)
 
     def agi_request(self, script: str, result: str, seconds: float) -> None:
         """Count one question of the dialplan."""
