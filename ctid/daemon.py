@@ -1,0 +1,328 @@
+"""Composition root: builds every part, runs them in one TaskGroup, drains on a signal.
+
+link ──batches──▶ pump ──▶ centre ──facts──▶ outboxes ──▶ journal, metrics, pops, archive
+  ▲                 └──commands──▶ orders ──┐
+  └──────────────────actions────────────────┘
+FastAGI ──▶ router(policy, floor)      web, /metrics ──▶ read models
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from ctid import __version__, log, settings
+from ctid.acd.centre import Centre
+from ctid.agi.routes import Router
+from ctid.agi.server import FastAgiServer
+from ctid.ami.actions import MessageSend
+from ctid.ami.client import AmiLink
+from ctid.errors import SettingsError, StoreError
+from ctid.pump import Orders, Pump
+from ctid.routing import policy as policies
+from ctid.routing.policy import Policy
+from ctid.routing.writing import last_good_routes
+from ctid.settings import Settings
+from ctid.sinks.archive import ArchiveSink
+from ctid.sinks.base import Outbox, Sink
+from ctid.sinks.history import StoredHistory
+from ctid.sinks.journal import JournalSink
+from ctid.sinks.metrics import MetricsSink
+from ctid.sinks.pop_book import PopBook
+from ctid.sinks.pop_url import PopUrl
+from ctid.sinks.pops import PopSink
+from ctid.store import calls, migrate
+from ctid.store.pool import Pool
+from ctid.store.users import Users
+from ctid.views import FloorViews
+from ctid.web.hub import Hub
+from ctid.web.server import MetricsServer, WebServer
+from ctid.web.sessions import Sessions
+
+_log = structlog.get_logger()
+
+DRAIN_SECONDS = 5.0
+"""At a stop, so long the journal may take to write what is known."""
+
+
+def read(config: Path) -> tuple[Settings, Policy | None, list[str]]:
+    """Read settings and policy, and collect what is wrong beyond the settings' own form.
+
+    Raises:
+        SettingsError: The settings themselves; nothing else can be looked at then.
+    """
+    loaded = settings.load(config)
+    policy, problems = None, []
+    try:
+        policy = policies.load(loaded.policy)
+    except SettingsError as error:
+        problems += error.problems
+    for account in filter(None, (loaded.asterisk.account, loaded.asterisk.dialler)):
+        try:
+            account.secret()
+        except OSError as error:
+            problems.append(
+                f"{config}: asterisk: {account.secret_file}: {error.strerror}; "
+                f"write the secret of AMI user {account.username} into it (mode 0600)"
+            )
+    return loaded, policy, problems
+
+
+def prepare(config: Path) -> tuple[Settings, Policy]:
+    """Read settings and policy.
+
+    Raises:
+        SettingsError: All problems of both files at once.
+    """
+    loaded, policy, problems = read(config)
+    if problems or policy is None:
+        raise SettingsError(problems)
+    return loaded, policy
+
+
+async def serve(loaded: Settings, policy: Policy) -> int:
+    """Run until SIGTERM or SIGINT; return the exit code."""
+    log.configure(loaded.log)
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    failed = False
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(Pool(loaded.database))
+        try:
+            async with asyncio.TaskGroup() as group:
+                daemon = Daemon(loaded, policy, pool, group)
+                await daemon.start()
+                await stop.wait()
+                _log.info("stopping")
+                await daemon.stop()
+        except* OSError as errors:
+            for error in errors.exceptions:
+                _log.error("can not start", why=str(error), remedy="run `ctid check`")
+            failed = True
+    return int(failed)
+
+
+class Daemon:
+    """Every part of ctid, wired together."""
+
+    def __init__(self, loaded: Settings, policy: Policy, pool: Pool, group: asyncio.TaskGroup) -> None:
+        self._settings = loaded
+        self._group = group
+        self._tasks: list[asyncio.Task[None]] = []
+        self._pool = pool
+        self._policy = policy
+        rules = policy.rules()
+        self.metrics = MetricsSink(
+            rules,
+            teams={number: agent.team or "" for number, agent in policy.agents.items()},
+            version=__version__,
+        )
+        self.link = AmiLink(loaded.asterisk, observer=LinkFigures(self.metrics))
+        self.centre = Centre(rules, policy.interfaces())
+        self.views = FloorViews(self.centre, policy, is_connected=lambda: self.link.in_sync)
+        self._build_sinks()
+        self._build_listeners()
+
+    def _build_sinks(self) -> None:
+        loaded, pool = self._settings, self._pool
+        self.book = PopBook()
+        self.hub = Hub(book=self.book, floor=self.views.state)
+        self.pops = PopSink(
+            book=self.book,
+            screens=self.hub,
+            url=PopUrl(f"{loaded.web.public_url.rstrip('/')}/pop/{{id}}"),
+            key=_pop_key(loaded.state_dir),
+            phones=SipTexts(self.link) if loaded.pops.sip_message else None,
+            history=StoredHistory(pool, normalise=self._policy.number, limit=loaded.pops.history),
+            history_timeout=loaded.pops.history_timeout,
+            observe=self.metrics.pop_delivery,
+        )
+        self.journal = JournalSink(
+            pool,
+            system=lambda: self.link.system,
+            boot=lambda: self.link.boot,
+            normalise=self._policy.number,
+            on_refused=self.metrics.sink_dropped,
+        )
+        self.archive = ArchiveSink(
+            pool, loaded.asterisk.recordings, loaded.archive, on_filed=self.metrics.recording_filed
+        )
+        sinks: tuple[Sink, ...] = (self.pops, self.metrics, self.journal, self.archive)
+        self.outboxes = [Outbox(sink, on_drop=self._dropped) for sink in sinks]
+        for outbox in self.outboxes:
+            self.metrics.watch_outbox(outbox.sink.name, lambda outbox=outbox: outbox.pending)  # type: ignore[misc]
+
+    def _build_listeners(self) -> None:
+        loaded = self._settings
+        self.sessions = Sessions(Users(self._pool), on_end=self.hub.end_session)
+        self.pump = Pump(
+            link=self.link,
+            centre=self.centre,
+            outboxes=self.outboxes,
+            orders=Orders(self.link, self._group),
+            changed=self.hub.floor_changed,
+        )
+        self.web = WebServer(
+            loaded.web,
+            hub=self.hub,
+            sessions=self.sessions,
+            book=self.book,
+            pops=self.pops,
+            floor=self.views.state,
+            end_wrap_up=self._end_wrap_up,
+            checks={"asterisk": self._asterisk, "database": self._database},
+            version=__version__,
+        )
+        self.scrapes = MetricsServer(loaded.metrics, render=self.metrics.render)
+        self.router = Router(
+            self._policy, self.views.for_routing, self._last_agent, lambda: datetime.now(UTC)
+        )
+        self.fastagi = FastAgiServer(
+            loaded.fastagi, self.router.route, self.router.default, observe=self.metrics.agi_request
+        )
+
+    async def start(self) -> None:
+        """Listen, connect, and tell where.
+
+        Raises:
+            OSError: A port is taken, or the state folder can not be written.
+        """
+        self._settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
+        _write_whole(self._settings.state_dir / "last-good-routes.json", last_good_routes(self._policy))
+        await self.fastagi.start()
+        await self.web.start()
+        await self.scrapes.start()
+        parts: list[Runs] = [
+            self.pump,
+            self.link,
+            self.hub,
+            self.sessions,
+            self.pops,
+            self.archive,
+            *self.outboxes,
+        ]
+        self._tasks = [self._group.create_task(part.run(), name=type(part).__name__) for part in parts]
+        _log.info(
+            "ctid runs",
+            version=__version__,
+            web=self.web.url,
+            fastagi=self.fastagi.port,
+            metrics=self.scrapes.port,
+            pid=os.getpid(),
+        )
+
+    async def stop(self) -> None:
+        """Refuse new calls first (the dialplan then falls back at once), then write what is known."""
+        await self.fastagi.close()
+        await self.link.close()
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                for outbox in self.outboxes:
+                    await outbox.drained()
+        except TimeoutError:
+            _log.error("facts not delivered", pending={o.sink.name: o.pending for o in self.outboxes})
+        await self.web.close()
+        await self.scrapes.close()
+        for task in self._tasks:
+            task.cancel()
+
+    def _dropped(self, sink: str, fact: object) -> None:
+        self.metrics.sink_dropped(sink)
+        if sink == JournalSink.name:
+            _log.error("journal is full: a fact is lost", fact=repr(fact))
+
+    async def _end_wrap_up(self, agent: str) -> bool:
+        return self.pump.end_wrap_up(agent)
+
+    async def _asterisk(self) -> str:
+        return "" if self.link.in_sync else "no AMI connection, or not in sync yet"
+
+    async def _database(self) -> str:
+        try:
+            await migrate.check(self._pool)
+        except StoreError as error:
+            return str(error)
+        return ""
+
+    async def _last_agent(self, caller: str, since: datetime) -> str | None:
+        return await calls.last_agent_of(self._pool, caller, since=since)
+
+
+class Runs(Protocol):
+    """A part with work of its own."""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+
+
+class LinkFigures:
+    """What happens on the AMI link, as figures and log lines."""
+
+    def __init__(self, metrics: MetricsSink) -> None:
+        self._metrics = metrics
+        self.event = metrics.ami_event
+        self.gap = metrics.ami_gap
+        self.undecodable = metrics.ami_undecodable
+        self.lag = metrics.ami_lag
+        self.connected = metrics.ami_connected
+
+    def quarantined(self, reason: str) -> None:
+        """An event was not believed: somebody may be forging them."""
+        self._metrics.ami_quarantined(reason)
+        _log.warning("AMI event not believed", reason=reason)
+
+    def disconnected(self, reason: str) -> None:
+        """The link tells in the log by itself."""
+
+    def action(self, name: str, result: str, seconds: float) -> None:
+        """Actions are answered where they are asked."""
+
+
+class SipTexts:
+    """Texts to SIP phones, through Asterisk."""
+
+    def __init__(self, link: AmiLink) -> None:
+        self._link = link
+
+    async def message(self, interface: str, text: str) -> None:
+        """Send ``text`` to a PJSIP phone; other technologies can not show one.
+
+        Raises:
+            AsteriskError: Not sent, or nobody knows.
+        """
+        technology, _, endpoint = interface.partition("/")
+        if technology == "PJSIP":
+            to = f"pjsip:{endpoint}"
+            await self._link.act(MessageSend(to=to, destination=to, sender="ctid", body=text))
+
+
+def _pop_key(folder: Path) -> bytes:
+    """Return the secret that pop ids are derived from; made at the first start."""
+    file = folder / "pop.key"
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        key = secrets.token_bytes(32)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            out.write(key)
+        return key
+
+
+def _write_whole(file: Path, text: str) -> None:
+    """Replace ``file``: whoever reads it sees the old one or the new one, never half."""
+    fresh = file.with_suffix(".new")
+    fresh.write_text(text, encoding="utf-8")
+    with fresh.open("rb+") as written:
+        os.fsync(written.fileno())
+    fresh.replace(file)

@@ -1,0 +1,99 @@
+"""The floor as others need it: cards for the screens, and what a routing decision looks at."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Final
+
+from ctid.acd.centre import Centre
+from ctid.acd.floor import AgentView, Floor
+from ctid.routing.decide import FloorView
+from ctid.routing.policy import Policy
+from ctid.web.messages import AgentCard, FloorState, QueueCard
+
+STALE_SECONDS: Final = 0.05
+"""A picture costs microseconds per agent; a burst of calls may share one so old."""
+
+
+class FloorViews:
+    """Reads the core for the web and for routing.
+
+    Args:
+        centre: The core.
+        policy: Names of agents, and the queues and agents that are shown even while
+            Asterisk has not told of them.
+        is_connected: Asterisk is being watched.
+    """
+
+    def __init__(self, centre: Centre, policy: Policy, *, is_connected: Callable[[], bool]) -> None:
+        self._centre = centre
+        self._policy = policy
+        self._is_connected = is_connected
+        self._routing = FloorView()
+        self._drawn_at = float("-inf")
+
+    def state(self) -> FloorState:
+        """Return what the screens show; queues and agents sorted."""
+        floor = self._centre.floor()
+        agents = {agent.agent: _agent_card(agent, self._name(agent.agent)) for agent in floor.agents}
+        for number in self._policy.agents.keys() - agents.keys():
+            agents[number] = AgentCard(agent=number, state="logged_out", name=self._name(number))
+        return FloorState(
+            queues=self._queue_cards(floor),
+            agents=tuple(agents[number] for number in sorted(agents)),
+            exchange="in_sync" if self._is_connected() else "lost",
+        )
+
+    def for_routing(self) -> FloorView:
+        """Return who waits and who is free; at most ``STALE_SECONDS`` old."""
+        if monotonic() - self._drawn_at < STALE_SECONDS:
+            return self._routing
+        floor = self._centre.floor()
+        idle: defaultdict[str, set[str]] = defaultdict(set)
+        for agent in floor.agents:
+            for queue in agent.queues if agent.state == "idle" else ():
+                idle[queue].add(agent.agent)
+        self._routing = FloorView(
+            waiting={queue.queue: len(queue.waiting) for queue in floor.queues},
+            idle={queue: frozenset(agents) for queue, agents in idle.items()},
+        )
+        self._drawn_at = monotonic()
+        return self._routing
+
+    def _name(self, number: str) -> str:
+        known = self._policy.agent(number)
+        return known.name if known else ""
+
+    def _queue_cards(self, floor: Floor) -> tuple[QueueCard, ...]:
+        counts: Mapping[str, Counter[str]] = defaultdict(Counter)
+        for agent in floor.agents:
+            for queue in agent.queues:
+                counts[queue][agent.state] += 1
+        waiting = {queue.queue: queue.waiting for queue in floor.queues}
+        shown = (self._policy.queue_names() | waiting.keys()) - self._policy.personal_queues()
+        shown |= {queue for queue, callers in waiting.items() if callers}
+        return tuple(
+            QueueCard(
+                queue=queue,
+                waiting=len(waiting.get(queue, ())),
+                longest_since=min((caller.joined_at for caller in waiting.get(queue, ())), default=None),
+                agents=counts[queue].total() - counts[queue]["logged_out"],
+                idle=counts[queue]["idle"],
+                talking=counts[queue]["talking"],
+            )
+            for queue in sorted(shown)
+        )
+
+
+def _agent_card(agent: AgentView, name: str) -> AgentCard:
+    return AgentCard(
+        agent=agent.agent,
+        state=agent.state,
+        name=name,
+        since=agent.since,
+        reason=agent.reason,
+        until=agent.until,
+        queues=agent.queues,
+    )
