@@ -187,37 +187,37 @@ class MetricsSink:
     def _(self, fact: facts.Anomaly) -> None:
         self.instruments.anomalies.labels(self._name("anomaly", fact.kind)).inc()
 
-    # -- what no fact tells; the first eight are AMI's LinkObserver -------------
+    # -- what no fact tells ----------------------------------------------------
 
-    def event(self, name: str, count: int = 1) -> None:
+    def ami_event(self, name: str, count: int = 1) -> None:
         """Count events as Asterisk sent them, used or not."""
         self.instruments.ami_events.labels(self._name("event", name)).inc(count)
 
-    def gap(self, n: int) -> None:
+    def ami_gap(self, n: int) -> None:
         """Count events that Asterisk numbered and we never got."""
         self.instruments.ami_gaps.inc(n)
 
-    def quarantined(self, reason: str) -> None:
+    def ami_quarantined(self, reason: str) -> None:
         """Count a frame that was not believed."""
         self.instruments.ami_quarantined.labels(self._name("quarantine", reason)).inc()
 
-    def undecodable(self, name: str) -> None:
+    def ami_undecodable(self, name: str) -> None:
         """Count an event that could not be read."""
         self.instruments.ami_undecodable.labels(self._name("event", name)).inc()
 
-    def lag(self, seconds: float) -> None:
+    def ami_lag(self, seconds: float) -> None:
         """Tell the age of the newest event when it was read."""
         self.instruments.ami_lag.set(seconds)
 
-    def connected(self, is_connected: bool) -> None:
+    def ami_connected(self, is_connected: bool) -> None:
         """Tell whether we are logged in and in step."""
         self.instruments.ami_connected.set(is_connected)
 
-    def disconnected(self, reason: str) -> None:
+    def ami_disconnected(self, reason: str) -> None:
         """Count a lost, or refused, connection."""
         self.instruments.ami_disconnects.labels(self._name("disconnect", reason)).inc()
 
-    def action(self, name: str, result: str, seconds: float) -> None:
+    def ami_action(self, name: str, result: str, seconds: float) -> None:
         """Count what we asked Asterisk to do, and how it went."""
         self.instruments.ami_actions.labels(self._name("action", name), self._name("outcome", result)).inc()
         self.instruments.ami_action_seconds.observe(seconds)
