@@ -27,8 +27,6 @@ Dir::State::Lists "{home}/lists";
 Dir::State::status "{home}/status";
 Dir::Cache "{home}";
 Dir::Cache::archives "{home}/archives";
-Dir::Cache::pkgcache "";
-Dir::Cache::srcpkgcache "";
 Dir::Log "{home}";
 Dir::Etc::Main "/dev/null";
 Dir::Etc::Parts "/dev/null";
@@ -48,7 +46,7 @@ Acquire::AllowInsecureRepositories "false";
 Acquire::ForceHash "sha256";
 Acquire::GzipIndexes "true";
 Acquire::Languages "none";
-Acquire::Retries "4";
+Acquire::Retries "3";
 Acquire::http::Timeout "30";
 Acquire::https::Timeout "30";
 // Local mirrors are often frozen on purpose, and old suites for good. What is fetched here serves

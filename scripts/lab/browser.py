@@ -1,4 +1,4 @@
-"""A Chromium for the browser tests: the machine's own, else Debian's in a private folder, with a Chinese font.
+"""A Chromium for the browser tests: the machine's own, else a private one of Debian's with a Chinese font.
 
 Chromium starts its helpers from the path of its own program, which under a private loader is the loader. So
 the loader is copied beside Chromium's files, where they are looked for, and the helpers are started by the

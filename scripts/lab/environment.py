@@ -113,13 +113,15 @@ def _pip(words: list[str], *, report: Report | None, total: int = 1) -> None:
     python = str(VENV / "bin" / "python")
     command = [python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check", *words]
     said: list[str] = []
-    seen = 0
+    seen, doing = 0, f"fetching {total} packages"
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
         for line in pip.stdout or ():
             said.append(line.rstrip())
-            seen += line.startswith(("Collecting ", "Requirement already satisfied"))
+            # "Processing": from a folder on this machine.
+            seen += line.startswith(("Collecting ", "Processing ", "Requirement already satisfied"))
+            if line.startswith("Installing collected"):
+                doing = f"installing {total} packages"
             if report is not None:
-                doing = "installing" if line.startswith("Installing") else f"fetching {total} packages"
                 report(doing, min(seen / total, 1.0))
     if pip.returncode:
         raise FetchFailed(

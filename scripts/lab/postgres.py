@@ -74,7 +74,7 @@ class PrivatePostgres:
     @property
     def log(self) -> Path:
         """The server's log file."""
-        return self._taken().data.with_name("log")
+        return self._taken().log
 
     @property
     def pid(self) -> int | None:
@@ -134,7 +134,7 @@ class PrivatePostgres:
             self._await_end(one)
 
     def erase(self) -> None:
-        """Stop the server if it runs and remove its data for good."""
+        """End the server if it runs and remove everything of it for good."""
         self.kill()
         self._taken().erase()
         self._seat = None

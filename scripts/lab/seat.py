@@ -35,6 +35,7 @@ class Seat:
         programs: Where the server's programs are, readable for the user.
         uid: The user, ``None`` if it is the one we are.
         stand_ins: Folders that were made elsewhere in place of the one named.
+        notes: Files in the named folder that remember where.
     """
 
     data: Path
@@ -43,6 +44,12 @@ class Seat:
     uid: int | None = None
     gid: int | None = None
     stand_ins: tuple[Path, ...] = ()
+    notes: tuple[Path, ...] = ()
+
+    @property
+    def log(self) -> Path:
+        """The server's log file."""
+        return self.data.with_name("log")
 
     def run(self, program: str, *words: str) -> subprocess.CompletedProcess[str]:
         """Run one of the programs to its end, as the user."""
@@ -74,11 +81,11 @@ class Seat:
         )
 
     def erase(self) -> None:
-        """Remove the data, the socket's folder and the folder that stands in for the named one."""
-        shutil.rmtree(self.data, ignore_errors=True)
-        shutil.rmtree(self.socket, ignore_errors=True)
-        for stand_in in self.stand_ins:
-            shutil.rmtree(stand_in, ignore_errors=True)
+        """Remove the data, the log, the socket's folder and whatever stands in for the named folder."""
+        for folder in (self.data, self.socket, *self.stand_ins):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.log, *self.notes):
+            file.unlink(missing_ok=True)
 
 
 def take_seat(folder: Path, programs: Path) -> Seat:
@@ -94,7 +101,7 @@ def take_seat(folder: Path, programs: Path) -> Seat:
     folder.mkdir(parents=True, exist_ok=True)
     if os.geteuid() != 0:
         folder.chmod(0o700)
-        return Seat(folder / "data", _socket_folder(folder, folder), programs)
+        return Seat(folder / "data", _socket_folder(folder, folder), programs, notes=_notes(folder))
     user = _unprivileged_user()
     home = folder if _can_enter(user, folder) else _stand_in(folder)
     _own(home, user)
@@ -103,7 +110,7 @@ def take_seat(folder: Path, programs: Path) -> Seat:
     socket = _socket_folder(folder, home)
     _own(socket, user)
     stand_ins = () if home == folder else (home,)
-    return Seat(home / "data", socket, programs, user.pw_uid, user.pw_gid, stand_ins)
+    return Seat(home / "data", socket, programs, user.pw_uid, user.pw_gid, stand_ins, _notes(folder))
 
 
 def _unprivileged_user() -> pwd.struct_passwd:
@@ -119,14 +126,16 @@ def _unprivileged_user() -> pwd.struct_passwd:
 
 def _can_enter(user: pwd.struct_passwd, folder: Path) -> bool:
     """Ask the kernel, as the user, whether every folder above lets him through."""
-    probe = ["/bin/sh", "-c", 'cd -- "$0"', str(folder)]
-    if folder.stat().st_uid == user.pw_uid or folder.stat().st_mode & 0o005 == 0o005:
-        probe_folder = folder
-    else:  # ours to give away; what counts is the way to it
-        probe_folder = folder.parent
-    probe[-1] = str(probe_folder)
+    # A closed folder is ours to give away; then only the way to it counts.
+    is_open = folder.stat().st_uid == user.pw_uid or folder.stat().st_mode & 0o005 == 0o005
     done = subprocess.run(
-        probe, check=False, capture_output=True, user=user.pw_uid, group=user.pw_gid, extra_groups=[], cwd="/"
+        ["/bin/sh", "-c", 'cd -- "$0"', str(folder if is_open else folder.parent)],
+        check=False,
+        capture_output=True,
+        cwd="/",
+        user=user.pw_uid,
+        group=user.pw_gid,
+        extra_groups=[],
     )
     return done.returncode == 0
 
@@ -136,9 +145,15 @@ def _own(folder: Path, user: pwd.struct_passwd) -> None:
     folder.chmod(0o700)
 
 
+def _notes(folder: Path) -> tuple[Path, Path]:
+    """Name the files that remember a folder in place of ``folder`` and of its socket's folder."""
+    return folder / "elsewhere", folder / "socket-elsewhere"
+
+
 def _stand_in(folder: Path) -> Path:
     """Return the folder that stands in for ``folder``, the same one every time."""
-    return _remembered(folder / "elsewhere") or _remember(folder / "elsewhere")
+    note, _ = _notes(folder)
+    return _remembered(note) or _remember(note)
 
 
 def _socket_folder(folder: Path, home: Path) -> Path:
@@ -147,7 +162,8 @@ def _socket_folder(folder: Path, home: Path) -> Path:
     if len(os.fsencode(near)) + len(_SOCKET_NAME) <= SOCKET_PATH_BYTES:
         near.mkdir(exist_ok=True, mode=0o700)
         return near
-    return _remembered(folder / "socket-elsewhere") or _remember(folder / "socket-elsewhere")
+    _, note = _notes(folder)
+    return _remembered(note) or _remember(note)
 
 
 def _remembered(note: Path) -> Path | None:
