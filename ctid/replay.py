@@ -24,7 +24,7 @@ import msgspec
 from ctid.acd.centre import Centre
 from ctid.acd.facts import Fact
 from ctid.acd.rules import QueueRule
-from ctid.ami.decoding import EVENTS, event_of
+from ctid.ami.decoding import EVENTS, ONLY_IF, event_of
 from ctid.ami.events import AmiEvent
 from ctid.ami.framing import Frame, Framer
 
@@ -46,20 +46,34 @@ def raw(recording: bytes) -> bytes:
 
 
 def events(chunks: Iterable[bytes]) -> Iterator[AmiEvent]:
-    """Cut reads of any size into the events that ctid acts upon; damaged ones are left out."""
+    """Cut reads of any size into the events that ctid acts upon.
+
+    In a recording with sequence numbers an event without one, or a damaged one, is left
+    out; in one without, only the torn are: an old dialplan may repeat a header.
+    """
     framer = Framer()
+    is_numbered = False
     for chunk in chunks:
         for frame in framer.feed(chunk):
-            if (
-                isinstance(frame, Frame)
-                and frame.kind == "event"
-                and not frame.damage
-                and frame.name in EVENTS
-            ):
-                try:
-                    yield event_of(frame.name, dict(frame.headers), 0.0)
-                except msgspec.ValidationError:
-                    continue  # a header we need is missing: not an event as we know it
+            if isinstance(frame, int):
+                is_numbered = True
+                continue
+            is_numbered = is_numbered or frame.number is not None
+            if frame.kind != "event" or frame.name not in EVENTS or not _is_believed(frame, is_numbered):
+                continue
+            only_if = ONLY_IF.get(frame.name)
+            if only_if is not None and frame.headers.get(only_if[0]) != only_if[1]:
+                continue
+            try:
+                yield event_of(frame.name, dict(frame.headers), 0.0)
+            except msgspec.ValidationError:
+                continue  # a header we need is missing: not an event as we know it
+
+
+def _is_believed(frame: Frame, is_numbered: bool) -> bool:
+    if is_numbered:
+        return frame.number is not None and not frame.damage
+    return frame.damage != "torn"
 
 
 def replay(

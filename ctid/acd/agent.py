@@ -107,6 +107,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         wrap: The note he is writing.
         is_pausing: We asked for the wrap-up pause and did not see it yet.
         is_unwilling: He removed our pause during the call: he wants no wrap-up.
+        released_at: When we asked for our pause to be lifted, until it is.
         state, reason, since, told_queues: As last reported.
     """
 
@@ -123,6 +124,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     wrap: WrapUp | None = None
     is_pausing: bool = False
     is_unwilling: bool = False
+    released_at: datetime | None = None
     state: AgentState = "logged_out"
     reason: str = ""
     since: datetime | None = None
@@ -192,4 +194,12 @@ def place(agent: Agent, old: Member | None, new: Member | None) -> Agent:
     reason = agent.pause_reason
     if new is not None and new.paused and not new.is_ours:
         reason = new.reason
-    return _replace(agent, places=places, ours=ours, theirs=theirs, gone=gone, pause_reason=reason)
+    return _replace(
+        agent,
+        places=places,
+        ours=ours,
+        theirs=theirs,
+        gone=gone,
+        pause_reason=reason,
+        released_at=agent.released_at if ours else None,
+    )

@@ -21,6 +21,9 @@ _replace = msgspec.structs.replace
 
 _NO_LEGS: frozenset[str] = frozenset()
 
+#: How we know that the call is over.
+EndReason = Literal["hangup", "asterisk_lost", "unseen"]
+
 
 class Leg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One Asterisk channel.
@@ -28,7 +31,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Attributes:
         call: Linkedid, now.
         interface: Channel name without its serial: the phone or trunk.
-        is_up: Answered.
+        is_ringing, is_up: It says it rings; it was answered.
         bridge: Where it is now; empty: nowhere.
         left_at: When it was last taken out of a bridge.
         parting: Q.850 cause with which the far end asked to hang up; -1: it did not.
@@ -41,6 +44,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     channel: str
     call: str
     interface: str
+    is_ringing: bool = False
     is_up: bool = False
     bridge: str = ""
     left_at: datetime | None = None
@@ -113,9 +117,7 @@ def announced(call: Call) -> CallStarted:
     )
 
 
-def ended(
-    call: Call, at: datetime, end_reason: Literal["hangup", "asterisk_lost", "unseen"] = "hangup"
-) -> CallEnded:
+def ended(call: Call, at: datetime, end_reason: EndReason = "hangup") -> CallEnded:
     """State that the last leg is gone."""
     return CallEnded(
         at=max(at, call.began_at),

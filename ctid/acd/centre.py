@@ -17,6 +17,7 @@ from typing import Any, Final
 from ctid.acd import legs, members, reconcile, recordings, talks, visits, wrap_ups
 from ctid.acd.facts import Step
 from ctid.acd.floor import Floor, picture
+from ctid.acd.linkage import leg_of
 from ctid.acd.rules import QueueRule
 from ctid.acd.tables import Tables
 from ctid.ami import events
@@ -26,11 +27,11 @@ _NOTHING: Final = Step()
 
 
 def _hold(t: Tables, event: Hold) -> None:
-    talks.on_hold(t, legs.leg_of(t, event), event)
+    talks.on_hold(t, leg_of(t, event), event)
 
 
 def _unhold(t: Tables, event: Unhold) -> None:
-    talks.on_unhold(t, legs.leg_of(t, event), event)
+    talks.on_unhold(t, leg_of(t, event), event)
 
 
 #: What each event does. The rest of ``ctid.ami.events`` says nothing about the floor.
@@ -96,11 +97,11 @@ class Centre:
     def receive(self, event: AmiEvent | Snapshot | LinkLost) -> Step:
         """Apply one event. Never raises: what does not fit gives an ``Anomaly``."""
         step = _STEPS.get(type(event))
-        t = self._tables
-        t.last_at = event.at
         if step is None:
             return _NOTHING
+        t = self._tables
         step(t, event)
+        t.last_at = event.at
         return self._step()
 
     def tick(self, at: datetime) -> Step:

@@ -7,14 +7,13 @@ from datetime import datetime
 import msgspec
 
 from ctid.acd import talks, visits
-from ctid.acd.call import Call, Leg, ended, interface_of, with_participants
-from ctid.acd.facts import CallMerged
+from ctid.acd.call import EndReason, Leg, interface_of, with_participants
+from ctid.acd.linkage import add, end_call, leg_of, move
 from ctid.acd.recording import stop
 from ctid.acd.tables import Tables
 from ctid.ami.events import (
     BridgeEnter,
     BridgeLeave,
-    ChannelEvent,
     ChanSpyStart,
     DialBegin,
     DialEnd,
@@ -39,89 +38,7 @@ def on_newchannel(t: Tables, event: Newchannel) -> None:
     t.seen[uniqueid] = event.at
     add(t, event, event.at, is_adopted=uniqueid != event.linkedid)
     if event.state == "Up":
-        _up(t, t.legs[uniqueid], event.at)
-
-
-def add(t: Tables, event: ChannelEvent, at: datetime, *, is_adopted: bool) -> Leg:
-    """Take in a leg; its call too, if it is the first leg of it that we see."""
-    interface = interface_of(event.channel)
-    leg = Leg(uniqueid=event.uniqueid, channel=event.channel, call=event.linkedid, interface=interface)
-    t.legs[leg.uniqueid] = leg
-    t.phones_up.setdefault(interface, set()).add(leg.uniqueid)
-    call = t.calls.get(leg.call)
-    if call is not None:
-        t.calls[leg.call] = _replace(call, legs=call.legs | {leg.uniqueid})
-        return leg
-    t.calls[leg.call] = Call(
-        linkedid=leg.call,
-        leg=leg.uniqueid,
-        channel=event.channel,
-        began_at=at,
-        caller_number=getattr(event, "caller_number", ""),
-        caller_name=getattr(event, "caller_name", ""),
-        dialled=getattr(event, "exten", ""),
-        legs=frozenset((leg.uniqueid,)),
-        participants=frozenset(() if leg.is_local else (interface,)),
-        consulted_from=_consulted_from(t, interface),
-        is_adopted=is_adopted,
-    )
-    return leg
-
-
-def _consulted_from(t: Tables, interface: str) -> str:
-    """The call that the agent at this phone has open already: the new one is a consultation."""
-    number = t.owners.get(interface)
-    agent = t.agents.get(number) if number is not None else None
-    if agent is None:
-        return ""
-    return next((t.talks[line].call for line in agent.lines if line in t.talks), "")
-
-
-def leg_of(t: Tables, event: ChannelEvent) -> Leg | None:
-    """The leg an event is about, moved to the call the event names.
-
-    An unknown leg is taken in (Asterisk is right) and told as an anomaly if we should have
-    known it; ``None`` for the late word about a leg already hung up.
-    """
-    uniqueid = event.uniqueid
-    leg = t.legs.get(uniqueid)
-    if leg is None:
-        if uniqueid in t.gone:
-            return None
-        if t.is_synced:
-            t.anomaly(event.at, event.linkedid, "orphan_event", f"{type(event).__name__} of an unknown leg")
-        leg = add(t, event, event.at, is_adopted=True)
-    elif leg.call != event.linkedid:
-        leg = move(t, leg, event.linkedid, event.at)
-    t.seen[uniqueid] = event.at
-    return leg
-
-
-def move(t: Tables, leg: Leg, linkedid: str, at: datetime) -> Leg:
-    """The leg belongs to another call now; the first leg to do so merges the calls."""
-    old = t.calls[leg.call]
-    new = t.calls.get(linkedid)
-    if new is None:
-        new = Call(linkedid=linkedid, leg=leg.uniqueid, channel=leg.channel, began_at=at, is_adopted=True)
-    leg = _replace(leg, call=linkedid)
-    t.legs[leg.uniqueid] = leg
-    interfaces = () if leg.is_local or not leg.is_up else (leg.interface,)
-    talk = {leg.uniqueid} & old.talks
-    new = _replace(new, legs=new.legs | {leg.uniqueid}, talks=new.talks | talk)
-    t.calls[linkedid] = with_participants(new, *interfaces)
-    if old.is_known and not old.merged_into:
-        t.announce(linkedid)
-        t.facts.append(CallMerged(at=at, call=linkedid, merged=old.linkedid))
-    old = _replace(
-        old,
-        legs=old.legs - {leg.uniqueid},
-        talks=old.talks - talk,
-        merged_into=old.merged_into or linkedid,
-    )
-    t.calls[old.linkedid] = old
-    if not old.legs:
-        end_call(t, old, at)
-    return leg
+        up(t, t.legs[uniqueid], event.at)
 
 
 def on_newstate(t: Tables, event: Newstate) -> None:
@@ -130,12 +47,13 @@ def on_newstate(t: Tables, event: Newstate) -> None:
     if leg is None:
         return
     if event.state == "Up":
-        _up(t, leg, event.at)
+        up(t, leg, event.at)
     elif event.state == "Ringing":
-        _ringing(t, leg, event.at)
+        ringing(t, leg, event.at)
 
 
-def _up(t: Tables, leg: Leg, at: datetime) -> None:
+def up(t: Tables, leg: Leg, at: datetime) -> None:
+    """The leg was answered."""
     if leg.is_up:
         return
     number = leg.agent or t.owners.get(leg.interface, "")
@@ -145,12 +63,13 @@ def _up(t: Tables, leg: Leg, at: datetime) -> None:
     visits.picked_up(t, leg.uniqueid, at)
 
 
-def _ringing(t: Tables, leg: Leg, at: datetime) -> None:
-    number = leg.agent or t.owners.get(leg.interface, "")
-    if number and not leg.is_up:
-        if number != leg.agent:
-            t.legs[leg.uniqueid] = _replace(leg, agent=number)
-        t.ring(leg.uniqueid, number, at)
+def ringing(t: Tables, leg: Leg, at: datetime) -> None:
+    """The leg says that it rings."""
+    if not leg.is_up and not leg.is_ringing:
+        number = leg.agent or t.owners.get(leg.interface, "")
+        t.legs[leg.uniqueid] = _replace(leg, is_ringing=True, agent=number)
+        if number:
+            t.ring(leg.uniqueid, number, at)
     visits.rang(t, leg.uniqueid, at)
 
 
@@ -196,15 +115,16 @@ def on_hangup(t: Tables, event: Hangup) -> None:
     drop(t, leg, event.at, cause=event.cause)
 
 
-def drop(t: Tables, leg: Leg, at: datetime, *, cause: int = 0) -> None:
+def drop(t: Tables, leg: Leg, at: datetime, *, cause: int = 0, end_reason: EndReason = "hangup") -> None:
     """Take the leg out of everything; the last one ends the call."""
     uniqueid = leg.uniqueid
-    visits.leg_gone(t, leg, at, cause)
+    is_seen = end_reason == "hangup"
+    visits.leg_gone(t, leg, at, cause, is_seen=is_seen)
     recording = t.recordings.pop(uniqueid, None)
     if recording is not None and (stopped := stop(recording, at)) is not None:
         t.facts.append(stopped)
     left_at = at if leg.bridge or leg.left_at is None else leg.left_at
-    talks.leg_gone(t, leg, left_at)
+    talks.leg_gone(t, leg, left_at, is_seen=is_seen)
     if leg.agent:
         t.silent(uniqueid, leg.agent, left_at)
     if leg.bridge:
@@ -219,17 +139,7 @@ def drop(t: Tables, leg: Leg, at: datetime, *, cause: int = 0) -> None:
     call = _replace(call, legs=call.legs - {uniqueid})
     t.calls[leg.call] = call
     if not call.legs:
-        end_call(t, call, at)
-
-
-def end_call(t: Tables, call: Call, at: datetime) -> None:
-    """The last leg is gone. A call without substance is told now, a spying leg never."""
-    if not call.is_known and (call.is_spying or call.merged_into):
-        del t.calls[call.linkedid]
-        return
-    t.announce(call.linkedid)
-    t.facts.append(ended(call, at))
-    del t.calls[call.linkedid]
+        end_call(t, call, at, end_reason)
 
 
 def on_bridge_enter(t: Tables, event: BridgeEnter) -> None:
@@ -238,35 +148,42 @@ def on_bridge_enter(t: Tables, event: BridgeEnter) -> None:
     if leg is None:
         return
     if leg.bridge and leg.bridge != event.bridge:
-        _out_of_bridge(t, leg)
-    t.legs[leg.uniqueid] = leg = _replace(leg, bridge=event.bridge)
-    company = t.bridges.setdefault(event.bridge, set())
-    company.add(leg.uniqueid)
+        leg = leave_bridge(t, leg, event.at)
+    company = enter_bridge(t, leg, event.bridge)
     t.announce(leg.call)
     visits.moved_on(t, leg.uniqueid, event.at)
     if len(company) > 1:
-        _converse(t, company, event.at)
+        for uniqueid in sorted(company):
+            talks.bridged(t, t.legs[uniqueid], event.at)
 
 
-def _converse(t: Tables, company: set[str], at: datetime) -> None:
-    for uniqueid in company:
-        leg = t.legs[uniqueid]
-        call = t.calls[leg.call]
-        interfaces = () if leg.is_local else (leg.interface,)
-        if not call.is_answered:
-            call = _replace(call, is_answered=True)
-        t.calls[leg.call] = with_participants(call, *interfaces)
-    for uniqueid in sorted(company):
-        talks.bridged(t, t.legs[uniqueid], at)
+def enter_bridge(t: Tables, leg: Leg, bridge: str) -> set[str]:
+    """Put the leg into the bridge; return everybody who is in it now."""
+    t.legs[leg.uniqueid] = _replace(leg, bridge=bridge)
+    company = t.bridges.setdefault(bridge, set())
+    company.add(leg.uniqueid)
+    if len(company) > 1:
+        for uniqueid in company:
+            other = t.legs[uniqueid]
+            call = t.calls[other.call]
+            if not call.is_answered:
+                call = _replace(call, is_answered=True)
+            t.calls[other.call] = with_participants(call, *(() if other.is_local else (other.interface,)))
+    return company
 
 
 def on_bridge_leave(t: Tables, event: BridgeLeave) -> None:
     """A leg hears nobody now; for good or not, what follows tells."""
     leg = leg_of(t, event)
-    if leg is None or leg.bridge != event.bridge:
-        return
+    if leg is not None and leg.bridge == event.bridge:
+        leave_bridge(t, leg, event.at)
+
+
+def leave_bridge(t: Tables, leg: Leg, at: datetime) -> Leg:
+    """Take the leg out of its bridge."""
     _out_of_bridge(t, leg)
-    t.legs[leg.uniqueid] = _replace(leg, bridge="", left_at=event.at)
+    t.legs[leg.uniqueid] = leg = _replace(leg, bridge="", left_at=at)
+    return leg
 
 
 def _out_of_bridge(t: Tables, leg: Leg) -> None:

@@ -29,11 +29,12 @@ def on_change(t: Tables, event: Changed) -> None:
     key = (event.queue, event.interface)
     t.told[key] = event.at
     old = t.members.get(key)
-    if old is None or not _same(old, event):
+    if old is None or not same(old, event):
         enrol(t, event, event.at)
 
 
-def _same(member: Member, event: QueueMemberEvent | ShownMember) -> bool:
+def same(member: Member, event: QueueMemberEvent | ShownMember) -> bool:
+    """Whether the place is told as we know it."""
     return (
         member.paused == event.paused
         and member.reason == (event.reason if event.paused else "")
@@ -89,13 +90,15 @@ def _write(t: Tables, key: tuple[str, str], old: Member | None, new: Member, at:
 
 
 def _find_lines(t: Tables, number: str, interface: str, at: datetime) -> None:
-    """Legs that were up before we knew whose phone it is."""
+    """Legs that rang or were up before we knew whose phone it is."""
     for uniqueid in sorted(t.phones_up.get(interface, ())):
         leg = t.legs[uniqueid]
         if not leg.agent:
             t.legs[uniqueid] = _replace(leg, agent=number)
             if leg.is_up:
                 t.line_up(uniqueid, number, at)
+            elif leg.is_ringing:
+                t.ring(uniqueid, number, at)
 
 
 def called(t: Tables, queue: str, interface: str, at: datetime) -> None:

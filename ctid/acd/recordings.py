@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctid.acd import legs
+from ctid.acd.linkage import leg_of
 from ctid.acd.recording import Recording, mute, start, stop
 from ctid.acd.tables import Tables
 from ctid.ami.events import MixMonitorMute, MixMonitorStart, MixMonitorStop
@@ -10,7 +10,7 @@ from ctid.ami.events import MixMonitorMute, MixMonitorStart, MixMonitorStop
 
 def on_start(t: Tables, event: MixMonitorStart) -> None:
     """A recording runs; its name came before, or comes next."""
-    leg = legs.leg_of(t, event)
+    leg = leg_of(t, event)
     if leg is None:
         return
     t.announce(leg.call)

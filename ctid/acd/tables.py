@@ -30,7 +30,8 @@ class Tables:
     """Every dict of the floor, and what the event at hand leads to.
 
     Attributes:
-        legs, seen: Keyed by Uniqueid; live legs, and the last word about each.
+        legs, seen, shown, out: Keyed by Uniqueid; live legs, the last event of each, the last
+            snapshot with it, and when it last left a queue.
         calls: Keyed by Linkedid.
         entries, offers, talks, recordings: Keyed by the Uniqueid of the leg they live on
             (caller, rung phone, agent's carrier, recorded leg).
@@ -40,6 +41,7 @@ class Tables:
         members, told: Keyed by (queue, interface); places in queues, and the last word about each.
         arrivals: Callers who joined so far; ranks those who wait.
         gone: The latest ``RECENT`` legs hung up, and when.
+        missed: Legs (and ``queue LEG``) that the last snapshot lacked, and since when.
         caps: Heap of (instant, agent, leg): when wrap-ups end.
         is_synced: A snapshot was taken since the connection came up, so a leg we do not
             know is an anomaly and not news.
@@ -53,6 +55,8 @@ class Tables:
         self.default_rule = default_rule
         self.legs: dict[str, Leg] = {}
         self.seen: dict[str, datetime] = {}
+        self.shown: dict[str, datetime] = {}
+        self.out: dict[str, datetime] = {}
         self.calls: dict[str, Call] = {}
         self.entries: dict[str, QueueEntry] = {}
         self.offers: dict[str, Offer] = {}
@@ -138,6 +142,9 @@ class Tables:
     def forget(self, uniqueid: str, at: datetime) -> None:
         """Remember a hung-up leg just long enough to know its late events."""
         self.seen.pop(uniqueid, None)
+        self.shown.pop(uniqueid, None)
+        self.out.pop(uniqueid, None)
+        self.missed.pop(f"queue {uniqueid}", None)
         self.missed.pop(uniqueid, None)
         self.gone[uniqueid] = at
         if len(self.gone) > RECENT:

@@ -8,7 +8,7 @@ import msgspec
 
 from ctid.acd import wrap_ups
 from ctid.acd.call import Leg
-from ctid.acd.facts import TalkEnd, Transferred
+from ctid.acd.facts import TalkEnd, TalkEnded, Transferred
 from ctid.acd.tables import Tables
 from ctid.acd.talk import Talk, end, hold, resume, started
 from ctid.ami.events import AttendedTransfer, BlindTransfer, Hold, Unhold
@@ -79,7 +79,12 @@ def _talk_on(t: Tables, leg: Leg | None) -> Talk | None:
 
 
 def parting(t: Tables, leg: Leg) -> None:
-    """Somebody asks to hang up: the first to do so ended every talk of the call."""
+    """Somebody asks to hang up: the first to do so ended every talk of the call.
+
+    Local halves are no persons, and are hung up when they are cut out of the path.
+    """
+    if leg.is_local and leg.uniqueid not in t.talks:
+        return
     for carrier in t.calls[leg.call].talks:
         talk = t.talks[carrier]
         if talk.parting is None:
@@ -126,7 +131,7 @@ def on_attended_transfer(t: Tables, event: AttendedTransfer) -> None:
     left_at = event.at if leg.bridge or leg.left_at is None else leg.left_at
     finish(t, talk, left_at, "transfer")
     for heir in heirs:
-        finish(t, heir, event.at, "transfer")
+        _tell_end(t, heir, event.at, "transfer")
         begin(
             t,
             Talk(
@@ -166,15 +171,23 @@ def carried_on(t: Tables, half: str, uniqueid: str) -> None:
         t.calls[call.linkedid] = _replace(call, talks=(call.talks - {half}) | {uniqueid})
 
 
-def leg_gone(t: Tables, leg: Leg, at: datetime) -> None:
+def leg_gone(t: Tables, leg: Leg, at: datetime, *, is_seen: bool = True) -> None:
     """The agent is out of the call for good."""
     talk = t.talks.get(leg.uniqueid)
-    if talk is not None:
-        finish(t, talk, at, talk.parting or "other")
+    if talk is None:
+        return
+    if not is_seen:
+        t.talks[talk.carrier] = talk = _replace(talk, partial=True)
+    finish(t, talk, at, (talk.parting or "other") if is_seen else "unknown_end")
 
 
 def finish(t: Tables, talk: Talk, at: datetime, ended_by: TalkEnd) -> None:
     """Close a talk; the note follows, or the call is handled."""
+    ended = _tell_end(t, talk, at, ended_by)
+    wrap_ups.begin(t, ended, is_partial=talk.partial)
+
+
+def _tell_end(t: Tables, talk: Talk, at: datetime, ended_by: TalkEnd) -> TalkEnded:
     del t.talks[talk.carrier]
     leg = t.legs.get(talk.carrier)
     for linkedid in {talk.call, leg.call if leg is not None else talk.call}:
@@ -183,4 +196,4 @@ def finish(t: Tables, talk: Talk, at: datetime, ended_by: TalkEnd) -> None:
             t.calls[linkedid] = _replace(call, talks=call.talks - {talk.carrier})
     ended = end(talk, at, ended_by)
     t.facts.append(ended)
-    wrap_ups.begin(t, ended, partial=talk.partial)
+    return ended

@@ -6,9 +6,10 @@ from datetime import datetime
 
 import msgspec
 
-from ctid.acd import legs, members, talks, wrap_ups
+from ctid.acd import members, talks, wrap_ups
 from ctid.acd.call import Leg
 from ctid.acd.facts import CallRouted, OfferOutcome, VisitOutcome
+from ctid.acd.linkage import leg_of
 from ctid.acd.offer import Offer, answer, end, made, refusal, ring
 from ctid.acd.queue_entry import DOOR_OUTCOMES, QueueEntry, Stage, advance, joined, left
 from ctid.acd.recording import Recording, name
@@ -36,7 +37,7 @@ _ELSEWHERE = 26
 
 def on_join(t: Tables, event: QueueCallerJoin) -> None:
     """A caller began to wait."""
-    leg = legs.leg_of(t, event)
+    leg = leg_of(t, event)
     if leg is None:
         return
     before = t.entries.get(leg.uniqueid)
@@ -82,7 +83,7 @@ def wait(t: Tables, entry: QueueEntry) -> None:
 
 def on_called(t: Tables, event: AgentCalled) -> None:
     """The queue rings one member for this caller."""
-    caller = legs.leg_of(t, event)
+    caller = leg_of(t, event)
     uniqueid = event.dest_uniqueid
     if caller is None or uniqueid in t.offers or uniqueid in t.talks or uniqueid in t.gone:
         return
@@ -160,7 +161,7 @@ def picked_up(t: Tables, uniqueid: str, at: datetime) -> None:
 
 def on_ring_no_answer(t: Tables, event: AgentRingNoAnswer) -> None:
     """The member did not take it."""
-    legs.leg_of(t, event)
+    leg_of(t, event)
     given_up(t, event.dest_uniqueid, "NOANSWER", event.at)
 
 
@@ -204,7 +205,7 @@ def _end_offer(t: Tables, offer: Offer, at: datetime, outcome: OfferOutcome) -> 
 
 def on_connect(t: Tables, event: AgentConnect) -> None:
     """The member and the caller are joined."""
-    caller = legs.leg_of(t, event)
+    caller = leg_of(t, event)
     uniqueid = event.dest_uniqueid
     if caller is None or uniqueid in t.talks or uniqueid in t.gone:
         return
@@ -213,7 +214,7 @@ def on_connect(t: Tables, event: AgentConnect) -> None:
     if uniqueid in t.offers:
         _end_offer(t, offer, offer.answered_at or event.at, "answered")
     if entry is not None:
-        _close(t, entry.leg, event.at, "answered", offer)
+        close(t, entry.leg, event.at, "answered", offer)
     elif t.is_synced:
         t.anomaly(event.at, caller.call, "unseen_join", "AgentConnect for a caller who does not wait")
     _begin_talk(t, caller, offer, event)
@@ -262,17 +263,17 @@ def _begin_talk(t: Tables, caller: Leg, offer: Offer, event: AgentConnect) -> No
 
 def on_abandon(t: Tables, event: QueueCallerAbandon) -> None:
     """Left unanswered, for one of several reasons."""
-    _sign(t, legs.leg_of(t, event), "QueueCallerAbandon", event.at)
+    _sign(t, leg_of(t, event), "QueueCallerAbandon", event.at)
 
 
 def on_leave(t: Tables, event: QueueCallerLeave) -> None:
     """No longer waiting."""
-    _sign(t, legs.leg_of(t, event), "QueueCallerLeave", event.at)
+    _sign(t, leg_of(t, event), "QueueCallerLeave", event.at)
 
 
 def on_status(t: Tables, event: QueueStatusVariable) -> None:
     """Queue() returned. Of a caller who was not let in, only the UserEvent names the queue."""
-    _sign(t, legs.leg_of(t, event), event.value, event.at)
+    _sign(t, leg_of(t, event), event.value, event.at)
 
 
 def moved_on(t: Tables, uniqueid: str, at: datetime) -> None:
@@ -282,8 +283,13 @@ def moved_on(t: Tables, uniqueid: str, at: datetime) -> None:
         _step(t, entry, "moved on", at)
 
 
-def leg_gone(t: Tables, leg: Leg, at: datetime, cause: int) -> None:
+def leg_gone(t: Tables, leg: Leg, at: datetime, cause: int, *, is_seen: bool = True) -> None:
     """The leg is gone: the ringing on it is over, and so is the wait of whoever waited on it."""
+    if not is_seen:
+        lose_offer(t, leg.uniqueid, at)
+        if leg.uniqueid in t.entries:
+            close(t, leg.uniqueid, at, "unknown_end")
+        return
     offer = t.offers.get(leg.uniqueid)
     if offer is not None:
         if cause == _ELSEWHERE:
@@ -295,6 +301,13 @@ def leg_gone(t: Tables, leg: Leg, at: datetime, cause: int) -> None:
     entry = t.entries.get(leg.uniqueid)
     if entry is not None:
         _step(t, entry, "Hangup", at)
+
+
+def lose_offer(t: Tables, uniqueid: str, at: datetime) -> None:
+    """The ringing is over, and we did not see how."""
+    offer = t.offers.get(uniqueid)
+    if offer is not None:
+        _end_offer(t, offer, at, "unknown_end")
 
 
 def _sign(t: Tables, leg: Leg | None, sign: str, at: datetime) -> None:
@@ -311,13 +324,15 @@ def _step(t: Tables, entry: QueueEntry, sign: str, at: datetime, *, hung_up: boo
         return
     t.entries[entry.leg] = after
     if outcome is not None:
-        _close(t, entry.leg, at, outcome)
+        close(t, entry.leg, at, outcome)
     elif after.stage is not Stage.WAITING:
         t.waiting[entry.queue].pop(entry.leg, None)
 
 
-def _close(t: Tables, leg: str, at: datetime, outcome: VisitOutcome, winner: Offer | None = None) -> None:
+def close(t: Tables, leg: str, at: datetime, outcome: VisitOutcome, winner: Offer | None = None) -> None:
+    """The stay is over."""
     entry = t.entries.pop(leg)
+    t.out[leg] = at
     t.waiting[entry.queue].pop(leg, None)
     t.facts.append(left(entry, at, outcome, t.rule(entry.queue), winner))
 

@@ -38,14 +38,18 @@ def prepare(t: Tables, talk: Talk, at: datetime) -> None:
         finish(t, agent, at, "agent", keep_pause=True)
         agent = t.agents[talk.agent]
     agent = _replace(agent, is_unwilling=False)
-    if t.rule(talk.queue).wrap_up > ZERO and agent.status is not AgentStatus.PAUSED and not agent.ours:
-        agent = _replace(agent, is_pausing=True)
-        _set_pause(t, agent, talk.interface, paused=True)
+    if (
+        t.rule(talk.queue).wrap_up > ZERO
+        and agent.status is not AgentStatus.PAUSED
+        and not (agent.ours or agent.is_pausing)
+    ):
+        agent = _replace(agent, is_pausing=True, released_at=None)
+        _set_pause(t, agent, paused=True)
     t.put(agent, at)
 
 
-def _set_pause(t: Tables, agent: Agent, interface: str, *, paused: bool) -> None:
-    for phone in sorted(agent.phones | {interface}):
+def _set_pause(t: Tables, agent: Agent, *, paused: bool) -> None:
+    for phone in sorted(agent.phones):
         t.commands.append(
             SetPause(
                 agent=agent.number,
@@ -56,15 +60,15 @@ def _set_pause(t: Tables, agent: Agent, interface: str, *, paused: bool) -> None
         )
 
 
-def begin(t: Tables, ended: TalkEnded, *, partial: bool) -> None:
+def begin(t: Tables, ended: TalkEnded, *, is_partial: bool) -> None:
     """The talk is over: the note begins, or the call is handled already."""
     agent = t.agent(ended.agent)
     cap = t.rule(ended.queue).wrap_up
-    if cap <= ZERO or ended.assisted or agent.is_unwilling:
-        if not ended.assisted and not partial:
+    if cap <= ZERO or ended.assisted or agent.is_unwilling or ended.ended_by == "unknown_end":
+        if not ended.assisted and not is_partial:
             t.facts.append(handled(ended))
         t.put(agent, ended.at)
-        release(t, agent.number, ended.interface)
+        release(t, agent.number, ended.at)
         return
     wrap = WrapUp(
         call=ended.call,
@@ -75,7 +79,7 @@ def begin(t: Tables, ended: TalkEnded, *, partial: bool) -> None:
         until=ended.at + cap,
         talked=ended.talked,
         held=ended.held,
-        partial=partial,
+        partial=is_partial,
     )
     heappush(t.caps, (wrap.until, agent.number, wrap.leg))
     t.put(_replace(agent, wrap=wrap), ended.at)
@@ -101,7 +105,7 @@ def finish(t: Tables, agent: Agent, at: datetime, ended_by: Ending, *, keep_paus
     if not wrap.is_adopted:
         _tell_end(t, agent.number, wrap, at, ended_by)
     if not keep_pause:
-        release(t, agent.number, wrap.interface)
+        release(t, agent.number, at)
 
 
 def _tell_end(t: Tables, number: str, wrap: WrapUp, at: datetime, ended_by: Ending) -> None:
@@ -134,15 +138,15 @@ def _tell_end(t: Tables, number: str, wrap: WrapUp, at: datetime, ended_by: Endi
         )
 
 
-def release(t: Tables, number: str, interface: str) -> None:
+def release(t: Tables, number: str, at: datetime) -> None:
     """Lift our pause, unless it is not there or still needed for a call he is on."""
     agent = t.agents[number]
     if not (agent.ours or agent.is_pausing) or agent.wrap is not None:
         return
     if any(t.rule(t.talks[line].queue).wrap_up > ZERO for line in agent.lines if line in t.talks):
         return
-    t.agents[number] = agent = _replace(agent, is_pausing=False)
-    _set_pause(t, agent, interface, paused=False)
+    t.agents[number] = agent = _replace(agent, is_pausing=False, released_at=at)
+    _set_pause(t, agent, paused=False)
 
 
 def interrupted(t: Tables, agent: Agent, at: datetime, *, is_unwilling: bool) -> None:

@@ -1,0 +1,106 @@
+"""Which leg belongs to which call: legs taken in, moved between calls, and calls that end."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from ctid.acd.call import Call, EndReason, Leg, ended, interface_of, with_participants
+from ctid.acd.facts import CallMerged
+from ctid.acd.tables import Tables
+from ctid.ami.events import ChannelEvent, ShownChannel
+
+_replace = msgspec.structs.replace
+
+
+def add(t: Tables, event: ChannelEvent | ShownChannel, at: datetime, *, is_adopted: bool) -> Leg:
+    """Take in a leg; its call too, if it is the first leg of it that we see."""
+    interface = interface_of(event.channel)
+    leg = Leg(uniqueid=event.uniqueid, channel=event.channel, call=event.linkedid, interface=interface)
+    t.legs[leg.uniqueid] = leg
+    t.phones_up.setdefault(interface, set()).add(leg.uniqueid)
+    call = t.calls.get(leg.call)
+    if call is not None:
+        t.calls[leg.call] = _replace(call, legs=call.legs | {leg.uniqueid})
+        return leg
+    t.calls[leg.call] = Call(
+        linkedid=leg.call,
+        leg=leg.uniqueid,
+        channel=event.channel,
+        began_at=at,
+        caller_number=getattr(event, "caller_number", ""),
+        caller_name=getattr(event, "caller_name", ""),
+        dialled=getattr(event, "exten", ""),
+        legs=frozenset((leg.uniqueid,)),
+        participants=frozenset(() if leg.is_local else (interface,)),
+        consulted_from=_consulted_from(t, interface),
+        is_adopted=is_adopted,
+    )
+    return leg
+
+
+def _consulted_from(t: Tables, interface: str) -> str:
+    """The call that the agent at this phone has open already: the new one is a consultation."""
+    number = t.owners.get(interface)
+    agent = t.agents.get(number) if number is not None else None
+    if agent is None:
+        return ""
+    return next((t.talks[line].call for line in agent.lines if line in t.talks), "")
+
+
+def leg_of(t: Tables, event: ChannelEvent) -> Leg | None:
+    """The leg an event is about, moved to the call the event names.
+
+    An unknown leg is taken in (Asterisk is right) and told as an anomaly if we should have
+    known it; ``None`` for the late word about a leg already hung up.
+    """
+    uniqueid = event.uniqueid
+    leg = t.legs.get(uniqueid)
+    if leg is None:
+        if uniqueid in t.gone:
+            return None
+        if t.is_synced:
+            t.anomaly(event.at, event.linkedid, "orphan_event", f"{type(event).__name__} of an unknown leg")
+        leg = add(t, event, event.at, is_adopted=True)
+    elif leg.call != event.linkedid:
+        leg = move(t, leg, event.linkedid, event.at)
+    t.seen[uniqueid] = event.at
+    return leg
+
+
+def move(t: Tables, leg: Leg, linkedid: str, at: datetime) -> Leg:
+    """The leg belongs to another call now; the first leg to do so merges the calls."""
+    old = t.calls[leg.call]
+    new = t.calls.get(linkedid)
+    if new is None:
+        new = Call(linkedid=linkedid, leg=leg.uniqueid, channel=leg.channel, began_at=at, is_adopted=True)
+    leg = _replace(leg, call=linkedid)
+    t.legs[leg.uniqueid] = leg
+    interfaces = () if leg.is_local or not leg.is_up else (leg.interface,)
+    talk = {leg.uniqueid} & old.talks
+    new = _replace(new, legs=new.legs | {leg.uniqueid}, talks=new.talks | talk)
+    t.calls[linkedid] = with_participants(new, *interfaces)
+    if old.is_known and not old.merged_into:
+        t.announce(linkedid)
+        t.facts.append(CallMerged(at=at, call=linkedid, merged=old.linkedid))
+    old = _replace(
+        old,
+        legs=old.legs - {leg.uniqueid},
+        talks=old.talks - talk,
+        merged_into=old.merged_into or linkedid,
+    )
+    t.calls[old.linkedid] = old
+    if not old.legs:
+        end_call(t, old, at)
+    return leg
+
+
+def end_call(t: Tables, call: Call, at: datetime, end_reason: EndReason = "hangup") -> None:
+    """The last leg is gone. A call without substance is told now, a spying leg never."""
+    if not call.is_known and (call.is_spying or call.merged_into):
+        del t.calls[call.linkedid]
+        return
+    t.announce(call.linkedid)
+    t.facts.append(ended(call, at, end_reason))
+    del t.calls[call.linkedid]
