@@ -6,7 +6,7 @@ without one caller slipping into another's scene.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ class Line:
         did: Dialled number.
         agents: Members of the queue, in order.
         timeout: Seconds one agent's phone rings before the next is tried.
+        title: Shown on the agent's phone; empty: that of the business type.
         is_ours: Not in config/asterisk/queues.conf, so the lab adds the queue.
     """
 
@@ -30,6 +31,7 @@ class Line:
     strategy: str = "rrmemory"
     wrap_up: int = 20
     is_ours: bool = True
+    title: str = ""
 
 
 LINES: dict[str, Line] = {
@@ -62,12 +64,13 @@ CALLER_TONE = 440.0
 AGENT_TONE = 880.0
 
 
-def policy_table(lines: Mapping[str, Line] = LINES) -> dict[str, Any]:
+def policy_table(lines: Mapping[str, Line] = LINES, agents: Sequence[str] = AGENTS) -> dict[str, Any]:
     """Return policy.toml for a floor, as a table."""
     return {
         "site": {"country": "cn", "default_queue": "overflow", "timeout": "60s", "record": True},
         "lines": {
             line.queue: {"numbers": [line.did], "business": line.business, "queue": line.queue}
+            | ({"title": {"zh": line.title, "en": line.title}} if line.title else {})
             for line in lines.values()
         },
         "queues": {
@@ -79,7 +82,7 @@ def policy_table(lines: Mapping[str, Line] = LINES) -> dict[str, Any]:
                 "interfaces": [f"PJSIP/{number}"],
                 "queues": [line.queue for line in lines.values() if number in line.agents],
             }
-            for number in AGENTS
+            for number in agents
         },
         "callers": {"vip": {"numbers": [VIP_CALLER], "vip": True, "priority": 10}},
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 import time
 from typing import Self
 
@@ -28,8 +29,8 @@ class Spy:
 
     async def __aenter__(self) -> Self:
         reader, self._writer = await asyncio.open_connection("127.0.0.1", self._exchange.ami_port)
-        secret = self._exchange.ctid_secret_file.read_text().strip()
-        self._writer.write(f"Action: Login\r\nUsername: ctid\r\nSecret: {secret}\r\n\r\n".encode())
+        secret_text = self._exchange.ctid_secret_file.read_text().strip()
+        self._writer.write(f"Action: Login\r\nUsername: ctid\r\nSecret: {secret_text}\r\n\r\n".encode())
         self._task = asyncio.get_running_loop().create_task(self._read(reader))
         return self
 
@@ -57,6 +58,23 @@ class Spy:
         """The newest genuine one; the next event will carry one more."""
         found = re.findall(rb"Timestamp: [\d.]+\r\nSequenceNumber: (\d+)\r\n", bytes(self.stream[-65536:]))
         return int(found[-1]) if found else 0
+
+    async def variable(self, channel: str, name: str) -> str:
+        """Return a channel variable as Asterisk has it.
+
+        Raises:
+            TimeoutError: Asterisk did not answer.
+        """
+        assert self._writer is not None
+        action_id = secrets.token_hex(8)
+        self._writer.write(
+            f"Action: Getvar\r\nActionID: {action_id}\r\nChannel: {channel}\r\nVariable: {name}\r\n\r\n".encode()
+        )
+        answer = re.compile(rf"ActionID: {action_id}\r\n(?:.*\r\n)*?Value: (.*)\r\n\r\n".encode())
+        async with asyncio.timeout(5):
+            while not (found := answer.search(bytes(self.stream))):
+                await asyncio.sleep(0.01)
+        return found[1].decode()
 
     async def next_number(self) -> int:
         """Provoke an event that tells the number, and return the one that comes next."""

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -60,6 +60,8 @@ class Stage:
         postgres: PrivatePostgres | None = None,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         lines: Mapping[str, Line] = LINES,
+        agents: Sequence[str] = AGENTS,
+        elsewhere: Mapping[str, tuple[str, int]] | None = None,
     ) -> None:
         """Prepare; nothing runs yet.
 
@@ -69,6 +71,8 @@ class Stage:
             postgres: A running cluster to use; by default one of its own.
             settings: Further tables of ctid.toml.
             lines: The floor: queues, who works in them, and the numbers before them.
+            agents: Numbers whose phones and screens are ours.
+            elsewhere: Further agents -> address of a phone that somebody else plays (SIPp).
         """
         self.version = version
         self.folder = folder
@@ -82,6 +86,8 @@ class Stage:
         self._shared_postgres = postgres
         self._settings = settings
         self.lines = lines
+        self.agents = tuple(agents)
+        self.elsewhere = dict(elsewhere or {})
         self._stack = contextlib.AsyncExitStack()
         self._numbers = itertools.count(13_800_000_001)
 
@@ -142,7 +148,7 @@ class Stage:
     async def open_screens(self) -> None:
         """Open every agent's page; after a restart of ctid, the ones that were cut off."""
         self._report("switching screens on")
-        for number in AGENTS:
+        for number in self.agents:
             if number not in self.screens or not self.screens[number].is_connected:
                 screen = Screen(self.daemon.url, self.tokens[number])
                 self.screens[number] = await self._stack.enter_async_context(screen)
@@ -161,7 +167,7 @@ class Stage:
             self.folder / "ctid",
             asterisk=self.exchange.settings_table(),
             dsn=self.dsn,
-            policy=toml(policy_table(self.lines)),
+            policy=toml(policy_table(self.lines, (*self.agents, *self.elsewhere))),
             fastagi_port=fastagi_port,
             web_port=web_port,
             more=self._settings,
@@ -186,11 +192,11 @@ class Stage:
 
     async def _start_exchange(self, fastagi_port: int, web_port: int) -> None:
         self._report(f"starting Asterisk {self.version}")
-        ports = {number: _free_udp_port(AGENT_IP) for number in AGENTS}
+        ports = {number: _free_udp_port(AGENT_IP) for number in self.agents}
         self.exchange = Exchange(
             self.version,
             folder=self.folder / "asterisk",
-            agents={number: (AGENT_IP, port) for number, port in ports.items()},
+            agents={number: (AGENT_IP, port) for number, port in ports.items()} | self.elsewhere,
             members={line.queue: line.agents for line in self.lines.values() if not line.is_ours},
             queues=[
                 LabQueue(line.queue, line.agents, line.strategy, {"timeout": line.timeout})
@@ -210,10 +216,11 @@ class Stage:
 
     async def _add_users(self) -> None:
         users = Users(self.pool)
-        for number in AGENTS:
+        everybody = (*self.agents, *self.elsewhere)
+        for number in everybody:
             await users.create_user(number, role="agent", agent=number)
         await users.create_user("admin", role="admin")
-        for name in (*AGENTS, "admin"):
+        for name in (*everybody, "admin"):
             self.tokens[name] = await users.issue_token(name)
 
 
