@@ -1,6 +1,7 @@
 """A real private PostgreSQL: starts, obeys, survives a kill, and never outlives its program."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -191,3 +192,14 @@ def test_server_ends_with_the_program_that_started_it(tmp_path: Path, deadly: si
         assert server.pid is None
     finally:
         server.erase()
+
+
+async def test_programs_that_only_their_owner_can_reach(tmp_path: Path) -> None:
+    """As root, the unprivileged user gets a copy; as an ordinary user, they are simply used."""
+    fetched = debian.ensure("postgresql-15")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    shutil.copytree(fetched, closed / "lab", symlinks=True, ignore=shutil.ignore_patterns("libLLVM*"))
+    programs = closed / "lab/usr/lib/postgresql/15/bin"
+    with PrivatePostgres(tmp_path / "postgres", fast=True, programs=programs) as server:
+        assert await ask(server.dsn(), "SELECT 1") == 1
