@@ -7,22 +7,28 @@ nothing and changes nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-from ctid.ami.client import Probe, probe
+from ctid.ami.batches import Unobserved
+from ctid.ami.client import AmiLink
+from ctid.ami.events import Snapshot
 from ctid.daemon import read
 from ctid.errors import AsteriskError, SettingsError, StoreError
 from ctid.routing.policy import Policy
-from ctid.settings import Settings
+from ctid.settings import Asterisk, Settings
 from ctid.store import migrate
 from ctid.store.pool import Pool
+
+SNAPSHOT_SECONDS: Final = 8.0
+EVENT_SECONDS: Final = 1.0
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -38,6 +44,94 @@ class Finding(msgspec.Struct, frozen=True):
     level: Level
     subject: str
     text: str
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """What one look at Asterisk showed."""
+
+    system: str
+    queues: frozenset[str]
+    has_sequence_numbers: bool
+
+
+class _Watch(Unobserved):
+    """Remembers why the link failed, and whether events could be believed."""
+
+    def __init__(self) -> None:
+        self.failed = asyncio.Event()
+        self.kind = ""
+        self.seen = asyncio.Event()
+        self.is_numberless = False
+
+    def event(self, name: str, count: int) -> None:
+        self.seen.set()
+
+    def quarantined(self, reason: str) -> None:
+        self.is_numberless |= reason == "numberless"
+        self.seen.set()
+
+    def disconnected(self, reason: str) -> None:
+        self.kind = reason
+        self.failed.set()
+
+
+async def probe(settings: Asterisk) -> Probe:
+    """Log in to Asterisk and look around; changes nothing there.
+
+    Raises:
+        AsteriskError: It can not be reached, refuses us, or does not answer.
+        OSError: The secret can not be read.
+    """
+    settings.account.secret()
+    watch = _Watch()
+    link = AmiLink(settings, observer=watch)
+    async with asyncio.TaskGroup() as group:
+        life = group.create_task(link.run())
+        try:
+            snapshot = await _first_snapshot(link, watch, settings)
+            # A second login makes Asterisk tell the first one of it: an event to look at.
+            other = AmiLink(settings)
+            visit = group.create_task(other.run())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EVENT_SECONDS):
+                    await watch.seen.wait()
+            visit.cancel()
+        finally:
+            life.cancel()
+    queues = frozenset(queue.queue for queue in snapshot.queues)
+    return Probe(snapshot.system, queues, not watch.is_numberless)
+
+
+async def _first_snapshot(link: AmiLink, watch: _Watch, settings: Asterisk) -> Snapshot:
+    failed = asyncio.create_task(watch.failed.wait())
+    try:
+        async with asyncio.timeout(SNAPSHOT_SECONDS):
+            while not watch.failed.is_set():
+                batch = asyncio.create_task(link.batches.get())
+                done, _ = await asyncio.wait({batch, failed}, return_when=asyncio.FIRST_COMPLETED)
+                if batch not in done:
+                    batch.cancel()
+                    break
+                for delivery in batch.result():
+                    if isinstance(delivery, Snapshot):
+                        return delivery
+    except TimeoutError:
+        raise AsteriskError(
+            f"{settings.host}:{settings.port} let us in, but did not list its channels and queues; "
+            "the AMI user needs read = all"
+        ) from None
+    finally:
+        failed.cancel()
+    if watch.kind == "refused":
+        raise AsteriskError(
+            f"account: Asterisk refused user {settings.account.username}; "
+            f"compare {settings.account.secret_file} "
+            "with secret, permit and deny of that user in manager.conf, then: manager reload"
+        )
+    raise AsteriskError(
+        f"port: no AMI at {settings.host}:{settings.port} ({watch.kind}); "
+        "is Asterisk running, and manager.conf enabled on that port?"
+    )
 
 
 async def findings(config: Path) -> list[Finding]:
@@ -112,7 +206,11 @@ async def _asterisk(loaded: Settings, policy: Policy | None, config: Path) -> li
         return []  # the secret can not be read: told already
     except AsteriskError as error:
         return [Finding("problem", "asterisk", f"{config}: asterisk: {error}")]
-    found = [Finding("ok", "asterisk", f"{seen.version}, {len(seen.queues)} queues")]
+    found = [
+        Finding(
+            "ok", "asterisk", f"AMI answers as {seen.system or '(no systemname)'}, {len(seen.queues)} queues"
+        )
+    ]
     return [*found, *_sequence_numbers(seen), *_queues(seen, loaded, policy)]
 
 
@@ -123,12 +221,6 @@ def _sequence_numbers(seen: Probe) -> Iterator[Finding]:
             "asterisk",
             "manager.conf: debug: events carry no SequenceNumber, so forged ones can not be told apart; "
             "set `debug = on` in [general] and reload the manager",
-        )
-    if not seen.has_timestamps:
-        yield Finding(
-            "problem",
-            "asterisk",
-            "manager.conf: timestampevents: events carry no Timestamp; set it to yes in [general]",
         )
 
 

@@ -15,7 +15,8 @@ import structlog
 from ctid.acd.centre import Centre
 from ctid.acd.facts import Anomaly, Command, RequestSnapshot, SetPause, Step
 from ctid.ami.actions import QueuePause
-from ctid.ami.client import AmiLink, Delivery
+from ctid.ami.batches import Delivery
+from ctid.ami.client import AmiLink
 from ctid.errors import ActionFailed, AsteriskError
 from ctid.sinks.base import Outbox
 
