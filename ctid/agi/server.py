@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import structlog
 
@@ -160,8 +160,8 @@ class _Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports do all of it but are no subclass.
+        self._transport = cast("asyncio.Transport", transport)
         self._timer = self._loop.call_later(HEADER_DEADLINE, self._end, "slow")
         if not self._server.admit(self):
             self._end("crowded")
