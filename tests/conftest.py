@@ -14,6 +14,17 @@ from ctid.store.pool import Pool
 from lab.postgres import PrivatePostgres
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--update`` rewrites golden files; the reviewer reads the diff."""
+    parser.addoption("--update", action="store_true", help="rewrite the golden files")
+
+
+@pytest.fixture
+def update(pytestconfig: pytest.Config) -> bool:
+    """Whether golden files are to be rewritten."""
+    return bool(pytestconfig.getoption("--update"))
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivatePostgres]:
     """A server for all tests of this process; one that stops it must start it again."""
