@@ -18,6 +18,7 @@ instead of eighteen, and Asterisk executes them in order, the sentinel last.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Literal, cast
 
@@ -150,7 +151,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, server: FastAgiServer) -> None:
         self._server = server
         self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
+        self._began = time.perf_counter()  # uvloop's clock ticks in milliseconds
         self._answered: float | None = None
         self._reader = RequestReader()
         self._replies = ReplyReader()
@@ -183,7 +184,7 @@ class _Connection(asyncio.Protocol):
             self._task.cancel()
         if self._task and (self._answered is None or self._awaited > 0) and self._result != "malformed":
             self._result = "lost"
-        ended = self._loop.time() if self._answered is None else self._answered
+        ended = time.perf_counter() if self._answered is None else self._answered
         self._server.dismiss(self, self._script, self._result, ended - self._began)
 
     def abort(self) -> None:
@@ -204,7 +205,7 @@ class _Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         self._result = result
-        self._answered = self._loop.time()
+        self._answered = time.perf_counter()
         self._timer = self._loop.call_later(FAREWELL, self.abort)
         self._awaited += len(commands)
         self._transport.write(b"".join(commands))

@@ -79,7 +79,15 @@ class Channel:
     refuse: bytes = b""
 
     async def ask(self, port: int, environment: bytes = ENVIRONMENT) -> dict[str, str]:
-        """Run AGI() to its end and return the variables."""
+        """Run AGI() to its end and return the variables.
+
+        Raises:
+            TimeoutError: The conversation did not end within 10 s.
+        """
+        async with asyncio.timeout(10):
+            return await self._converse(port, environment)
+
+    async def _converse(self, port: int, environment: bytes) -> dict[str, str]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             writer.write(environment)
