@@ -293,7 +293,7 @@ def _whole(part: bytes) -> Frame:
         kind="event" if names[0] == "Event" else "reply",
         name=pairs[0][1],
         headers=headers,
-        damage=damage or _damage_of(names),
+        damage=damage or _damage_of(names, pairs[0][1]),
     )
 
 
@@ -309,10 +309,12 @@ def _pairs(text: str) -> tuple[list[tuple[str, str]], Damage]:
     return pairs, damage
 
 
-def _damage_of(names: tuple[str, ...]) -> Damage:
+def _damage_of(names: tuple[str, ...], event: str = "") -> Damage:
     single = [name for name in names if not name.endswith(")") and name not in _REPEATABLE]
     if len(set(single)) != len(single):
         return "damaged"
+    if event == "QueueEntry":
+        return ""  # names a caller without a channel's description (app_queue.c)
     for name in names:
         if name.endswith("CallerIDNum"):
             prefix = name.removesuffix("CallerIDNum")

@@ -164,7 +164,7 @@ class SequenceGuard:
         self._believed = believed = []
         if self._held or self._missing or self._torn:
             self._settle(now)
-        calm = now >= self._wary_until
+        calm = now >= self._wary_until and not self._unnumbered
         for frame in frames:
             # The ordinary cases first, and without a call: this runs for every event.
             if isinstance(frame, int):
