@@ -67,7 +67,7 @@ class _Watch(Unobserved):
         self.seen.set()
 
     def quarantined(self, reason: str) -> None:
-        self.is_numberless |= reason == "numberless"
+        self.is_numberless |= reason == "unnumbered"
         self.seen.set()
 
     def disconnected(self, reason: str) -> None:
