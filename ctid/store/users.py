@@ -18,6 +18,8 @@ Language = Literal["zh-CN", "en"]
 
 TOKEN_LASTS: Final = timedelta(days=365)
 SESSION_LASTS: Final = timedelta(hours=12)
+KEEP_SESSIONS: Final = timedelta(days=30)
+"""After their end, for whoever asks who was signed in."""
 
 #: A token is valid while neither it, nor the token it was opened with, nor its user is
 #: revoked, and it has not expired.
@@ -133,8 +135,14 @@ class Users:
         return token
 
     async def open_session(self, token_hash: str, session_hash: str, expires_at: datetime) -> bool:
-        """Write down a session opened with a token; False if the token is not valid any more."""
+        """Write down a session opened with a token; False if the token is not valid any more.
+
+        The user's sessions that ended long ago are forgotten: they grow by one per sign-in.
+        """
         found = await self._pool.fetchval(
+            "with forgotten as (delete from app_token o using app_token t where t.hash = $1 "
+            "and o.name = t.name and o.parent is not null "
+            "and o.expires_at < clock_timestamp() - $4::interval) "
             "insert into app_token (hash, name, parent, expires_at) "
             "select $2, t.name, t.hash, least($3, t.expires_at) "
             "from app_token t join app_user u using (name) "
@@ -143,6 +151,7 @@ class Users:
             token_hash,
             session_hash,
             expires_at,
+            KEEP_SESSIONS,
         )
         return found is not None
 
@@ -185,12 +194,6 @@ class Users:
             "and t.expires_at > clock_timestamp()) as tokens from app_user u order by name"
         )
         return [UserRow(**row) for row in rows]
-
-    async def forget_old_sessions(self, *, before: timedelta = timedelta(days=30)) -> None:
-        """Delete sessions that ended long ago; they grow by one per sign-in."""
-        await self._pool.execute(
-            "delete from app_token where parent is not null and expires_at < clock_timestamp() - $1", before
-        )
 
 
 async def _revoke(connection: Connection, name: str) -> bool:

@@ -35,7 +35,6 @@ class Limits:
     unauthenticated_seconds: float = 5.0
     unauthenticated_per_address: int = 64
     per_user: int = 50
-    clients: int = 2000
     soft_bytes: int = 64 * 1024
     hard_bytes: int = 1024 * 1024
     stalled_seconds: float = 20.0

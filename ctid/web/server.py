@@ -117,7 +117,13 @@ class WebServer:
             *WrapUpApi(end_wrap_up).routes(),
             *PopApi(book).routes(),
             *HealthApi(checks).routes(),
-            *Sockets(hub=hub, sessions=sessions, gate=self.gate, pops=pops).routes(),
+            *Sockets(
+                hub=hub,
+                sessions=sessions,
+                gate=self.gate,
+                pops=pops,
+                max_clients=settings.max_clients,
+            ).routes(),
         ]
         self.routes = [*api, *OpenApi(api, version=version).routes(), *pages.routes()]
         self._listener = Listener(self._application(self.routes), settings.host, settings.port)

@@ -64,11 +64,12 @@ class Allowance:
 class Sockets:
     """All of ``/ws``."""
 
-    def __init__(self, *, hub: Hub, sessions: Sessions, gate: Gate, pops: Pops) -> None:
+    def __init__(self, *, hub: Hub, sessions: Sessions, gate: Gate, pops: Pops, max_clients: int) -> None:
         self._hub = hub
         self._sessions = sessions
         self._gate = gate
         self._pops = pops
+        self._max_clients = max_clients
         self._limits = hub.limits
         self._strangers: Counter[str] = Counter()
 
@@ -104,7 +105,7 @@ class Sockets:
         origin = request.headers.get(hdrs.ORIGIN)
         if (session or origin is not None) and not self._is_trusted(request, origin):
             return refused(403, "foreign_origin", f"only pages of {self._gate.origin} may connect")
-        if len(self._hub) + self._strangers.total() >= self._limits.clients:
+        if len(self._hub) + self._strangers.total() >= self._max_clients:
             return refused(503, "too_many", "too many screens; settings: web.max_clients")
         if (
             session is None

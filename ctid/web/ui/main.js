@@ -136,7 +136,8 @@ async function signIn(event) {
     field.value = "";
     return enter();
   }
-  find("sign-in-error").textContent = t(["bad_token", "store_unavailable", "network"].includes(code) ? `problem.${code}` : "problem.other");
+  const isKnown = ["bad_token", "store_unavailable", "network"].includes(code);
+  find("sign-in-error").textContent = isKnown ? t(`problem.${code}`) : t("problem.other");
   field.focus();
 }
 

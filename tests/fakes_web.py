@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
 
 from ctid.acd.facts import (
     CallerJoined,
@@ -18,7 +22,7 @@ from ctid.acd.facts import (
 )
 from ctid.errors import StoreUnavailable
 from ctid.settings import Metrics, Web
-from ctid.sinks.pop import Background
+from ctid.sinks.pop import Background, Pop, pop_id
 from ctid.sinks.pop_book import PopBook
 from ctid.sinks.pop_url import PopUrl
 from ctid.sinks.pops import PopSink
@@ -181,6 +185,23 @@ def handled(made: OfferMade) -> CallHandled:
     )
 
 
+def pop_of(made: OfferMade) -> Pop:
+    """Return the pop an offer opens, without anything that is known otherwise."""
+    return Pop(
+        id=pop_id(KEY, made),
+        call=made.call,
+        leg=made.leg,
+        agent=made.agent,
+        interface=made.interface,
+        queue=made.queue,
+        caller_number=made.caller_number,
+        caller_name=made.caller_name,
+        joined_at=made.joined_at,
+        offered_at=made.at,
+        waited_seconds=0.0,
+    )
+
+
 def a_floor() -> FloorState:
     return FloorState(
         queues=(
@@ -205,6 +226,7 @@ class WebDaemon:
     ready: dict[str, str] = field(default_factory=dict)
     observed: list[tuple[str, str, float]] = field(default_factory=list)
     port: int = 0
+    max_clients: int = 500
 
     def __post_init__(self) -> None:
         self.users = FakeUsers()
@@ -224,7 +246,7 @@ class WebDaemon:
             observe=lambda *what: self.observed.append(what),
         )
         self.web = WebServer(
-            Web(port=self.port),
+            Web(port=self.port, max_clients=self.max_clients),
             hub=self.hub,
             sessions=self.sessions,
             book=self.book,
@@ -276,3 +298,43 @@ async def running(daemon: WebDaemon) -> AsyncIterator[WebDaemon]:
             await daemon.metrics.close()
             for task in tasks:
                 task.cancel()
+
+
+class Screen:
+    """One WebSocket client that reads a message at a time."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = socket
+
+    async def next(self, wanted: str = "") -> dict[str, Any]:
+        """Return the next message, of the type if one is given; others are skipped."""
+        async with asyncio.timeout(5):
+            while True:
+                frame = await self.socket.receive()
+                if frame.type is not aiohttp.WSMsgType.TEXT:
+                    raise ConnectionError(f"closed: {self.socket.close_code} {frame.extra}")
+                message: dict[str, Any] = json.loads(frame.data)
+                if wanted in ("", message["type"]):
+                    return message
+
+    async def closed(self) -> int | None:
+        """Read until the server closes; return its code."""
+        async with asyncio.timeout(5):
+            while (await self.socket.receive()).type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+                pass
+        return self.socket.close_code
+
+    async def tell(self, **command: Any) -> dict[str, Any]:
+        """Send a command with id 7 and return what it is answered with."""
+        await self.socket.send_str(json.dumps({"id": 7, **command}))
+        while (answer := await self.next()).get("type") not in ("ack", "error"):
+            pass
+        return answer
+
+
+@asynccontextmanager
+async def screen(url: str, token: str) -> AsyncIterator[Screen]:
+    """Sign a screen in by token and read past its first state."""
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}/ws") as socket:
+        await socket.send_str(json.dumps({"type": "auth", "token": token}))
+        yield Screen(socket)
