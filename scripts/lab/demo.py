@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -31,6 +31,8 @@ from lab.places import HOME
 from lab.scenes import SCENES, Figure, play_all
 from lab.stage import Stage
 
+COLUMNS = ("outcome", "wait", "offer", "ring", "rang", "talk", "hold", "wrap", "handle", "pause")
+
 console = Console(stderr=True, highlight=False)
 started = time.monotonic()
 
@@ -40,38 +42,60 @@ def say(text: str) -> None:
     console.print(f"[dim]{time.monotonic() - started:5.1f} s[/]  {text}")
 
 
-async def judge(stage: Stage, figures: Sequence[Figure]) -> list[Entry]:
-    """Hold everything ctid says against what the phones saw."""
+async def judge(stage: Stage, figures: Sequence[Figure]) -> tuple[list[Entry], dict[str, list[Entry]]]:
+    """Hold everything ctid says against what the phones saw: figures, and the rest by kind."""
     entries = await ledger.compare(stage.pool, figures)
-    entries += await ledger.compare_metrics(stage, figures)
-    entries += await ledger.compare_pops(stage, figures)
-    return entries + await ledger.compare_recordings(stage, figures)
+    return entries, {
+        "metrics agree with the phones": await ledger.compare_metrics(stage, figures),
+        "pops reached exactly the ringing agent": await ledger.compare_pops(stage, figures),
+        "recordings have caller and agent on channels of their own": await ledger.compare_recordings(
+            stage, figures
+        ),
+    }
 
 
-def table_of(entries: Sequence[Entry]) -> Table:
-    """Lay the entries out for people."""
-    table = Table(title="ctid beside the phones' own clocks", title_justify="left", pad_edge=False)
-    for name in ("scene", "figure", "who"):
-        table.add_column(name)
-    for name in ("phones", "ctid", "difference"):
-        table.add_column(name, justify="right")
-    table.add_column("")
+def tables(figures: Sequence[Entry], others: Sequence[Entry]) -> Iterator[Table]:
+    """Lay out the figures, two lines for each person of a scene, and the rest as counts."""
+    columns = [measure for measure in COLUMNS if any(it.measure == measure for it in figures)]
+    table = Table(title="ctid beside the phones' own clocks (seconds)", title_justify="left", pad_edge=False)
+    for name in ("scene", "who", ""):
+        table.add_column(name, no_wrap=True)
+    for name in (*columns, "differs by"):
+        table.add_column(name, justify="right", no_wrap=True)
     scene = ""
-    for it in entries:
-        if it.scene != scene and scene:
+    groups: dict[tuple[str, str], dict[str, Entry]] = {}
+    for it in figures:
+        groups.setdefault((it.scene, it.who), {})[it.measure] = it
+    for (name, who), entries in groups.items():
+        if name != scene and scene:
             table.add_section()
-        mark = "[green]✓[/]" if it.is_right else "[red bold]✗[/]"
-        row = ("" if it.scene == scene else it.scene, it.measure, it.who, shown(it.seen), shown(it.said))
-        table.add_row(*row, "" if it.difference is None else f"{it.difference:+.3f} s", mark)
-        scene = it.scene
-    return table
+        worst = max((abs(it.difference) for it in entries.values() if it.difference is not None), default=0.0)
+        cells = [entries.get(column) for column in columns]
+        table.add_row(
+            "" if name == scene else name,
+            who,
+            "phones",
+            *(shown(it, it.seen) if it else "" for it in cells),
+            "",
+        )
+        table.add_row("", "", "ctid", *(shown(it, it.said) if it else "" for it in cells), f"{worst:.3f}")
+        scene = name
+    yield table
+    wrong = Table(title="What ctid says otherwise", title_justify="left", title_style="red", pad_edge=False)
+    for name in ("scene", "figure", "who", "phones", "ctid"):
+        wrong.add_column(name)
+    for it in (*figures, *others):
+        if not it.is_right:
+            wrong.add_row(it.scene, it.measure, it.who, shown(it, it.seen), shown(it, it.said))
+    if wrong.row_count:
+        yield wrong
 
 
-def shown(value: float | str | None) -> str:
-    """Write a figure as people read it."""
-    if value is None:
-        return "nothing"
-    return f"{value:.3f} s" if isinstance(value, float) else value or "nobody"
+def shown(entry: Entry, value: float | str | None) -> str:
+    """Write a figure as people read it, red if it is wrong."""
+    text = f"{value:.3f}" if isinstance(value, float) else value
+    text = "nothing" if text is None else text or "nobody"
+    return text if entry.is_right else f"[red bold]{text}[/]"
 
 
 async def once(stage: Stage) -> bool:
@@ -81,12 +105,17 @@ async def once(stage: Stage) -> bool:
     figures = await play_all(stage, on_end=lambda name: say(f"  {name.replace('_', ' ')}"))
     played = time.monotonic() - began
     say("asking ctid about them")
-    entries = await judge(stage, figures)
-    wrong = [it for it in entries if not it.is_right]
-    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table_of(entries))
+    entries, others = await judge(stage, figures)
+    rest = [it for kind in others.values() for it in kind]
+    paper = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
+    for table in tables(entries, rest):
+        paper.print(table)
+    for kind, found in (("figures agree with the phones", entries), *others.items()):
+        paper.print(f"{sum(it.is_right for it in found):4} of {len(found)} {kind}")
+    wrong = [it for it in (*entries, *rest) if not it.is_right]
     worst = max((abs(it.difference) for it in entries if it.difference is not None), default=0.0)
     print(
-        f"{len(entries) - len(wrong)} of {len(entries)} right, largest difference {worst:.3f} s "
+        f"{'all right' if not wrong else f'{len(wrong)} WRONG'}; largest difference {worst:.3f} s "
         f"(allowed {ledger.ALLOWED} s); calls {played:.1f} s, all {time.monotonic() - started:.1f} s"
     )
     if wrong:

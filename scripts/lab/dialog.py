@@ -81,7 +81,7 @@ class CallClock:
     @property
     def held(self) -> float:
         """Seconds on hold; a hold still open counts to the end of the call."""
-        return sum((up or self.ended or Moment.now()).since(down) for down, up in self.holds)
+        return sum(((up or self.ended or Moment.now()).since(down) for down, up in self.holds), start=0.0)
 
     @property
     def talked(self) -> float:

@@ -101,12 +101,15 @@ async def compare(pool: Pool, figures: Sequence[Figure], *, within: float = 10.0
     """Set ctid's word beside each figure, waiting up to ``within`` seconds for the last of them."""
     give_up = time.monotonic() + within
     while True:
-        entries = [
-            Entry(it.scene, it.measure, it.agent or it.queue, it.seen, await said(pool, it)) for it in figures
-        ]
+        entries = [Entry(it.scene, it.measure, _who(it), it.seen, await said(pool, it)) for it in figures]
         if all(entry.said is not None for entry in entries) or time.monotonic() > give_up:
             return entries
         await asyncio.sleep(0.2)
+
+
+def _who(figure: Figure) -> str:
+    """Name an agent by his number, a stay in a queue by the queue and the caller."""
+    return figure.agent or f"{figure.queue} …{figure.caller[-2:]}"
 
 
 async def compare_metrics(stage: Stage, figures: Sequence[Figure]) -> list[Entry]:
@@ -139,12 +142,10 @@ def _same_offer(one: Figure, other: Figure) -> bool:
 
 
 def _verdict(outcome: str, ring: int) -> str:
-    """The three-ring rule as people say it; see kpis B.3."""
+    """The three-ring rule as people say it (``ctid/acd/rings.py`` says why)."""
     if outcome == "answered":
         return "within" if ring <= 3 else "late"
-    if outcome == "no_answer":
-        return "no_answer" if ring > 3 else "excluded"
-    return "excluded" if ring <= 3 else "late"
+    return "no_answer" if outcome == "no_answer" or ring > 3 else "excluded"
 
 
 def _sample(text: str, name: str, **labels: str) -> str | None:

@@ -68,7 +68,8 @@ class Spy:
         assert self._writer is not None
         action_id = secrets.token_hex(8)
         self._writer.write(
-            f"Action: Getvar\r\nActionID: {action_id}\r\nChannel: {channel}\r\nVariable: {name}\r\n\r\n".encode()
+            f"Action: Getvar\r\nActionID: {action_id}\r\n"
+            f"Channel: {channel}\r\nVariable: {name}\r\n\r\n".encode()
         )
         answer = re.compile(rf"ActionID: {action_id}\r\n(?:.*\r\n)*?Value: (.*)\r\n\r\n".encode())
         async with asyncio.timeout(5):

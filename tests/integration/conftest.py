@@ -6,7 +6,7 @@ Nothing here skips: where Asterisk can not be started the tests fail and say why
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -24,13 +24,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents and inspect.iscoroutinefunction(getattr(item, "function", None)):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
             item.add_marker(pytest.mark.integration)
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivatePostgres]:
-    """One cluster; every stage has a database of its own in it."""
-    with PrivatePostgres(tmp_path_factory.mktemp("postgres"), fast=True) as cluster:
-        yield cluster
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
 from lab import sip
 from lab.dialog import CallFailedError
 from lab.phone import Phone, Plan
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def pair() -> AsyncIterator[tuple[Phone, Phone]]:
     """A caller (440 Hz) and an agent (880 Hz), each the other's exchange."""
     async with (
