@@ -87,4 +87,7 @@ def _item(request: Request, frame: Frame, odd: Callable[[str, str], None]) -> Re
     told = frame.headers.get("ListItems", "")
     if told.isdigit() and int(told) != len(request.items):
         odd(request.name, "miscounted")
+        if int(told) > len(request.items):
+            # Some were lost on the way: taken for the whole, it would end calls that live.
+            return ActionFailed(f"{request.name}: {len(request.items)} of {told} items came")
     return Reply(headers=request.reply, items=tuple(request.items))
