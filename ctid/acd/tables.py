@@ -124,6 +124,12 @@ class Tables:
         agent = self.agent(number)
         self.put(_replace(agent, rings=agent.rings - {uniqueid}, lines=agent.lines | {uniqueid}), at)
 
+    def rung_out(self, uniqueid: str, number: str, at: datetime) -> None:
+        """One of the agent's legs rings no more; if it was picked up, it stays up."""
+        agent = self.agents.get(number)
+        if agent is not None and uniqueid in agent.rings:
+            self.put(_replace(agent, rings=agent.rings - {uniqueid}), at)
+
     def silent(self, uniqueid: str, number: str, at: datetime) -> None:
         """One of the agent's legs neither rings nor talks any more."""
         agent = self.agents.get(number)

@@ -196,8 +196,7 @@ def _end_offer(t: Tables, offer: Offer, at: datetime, outcome: OfferOutcome) -> 
     if entry is not None:
         t.entries[offer.caller] = _replace(entry, offers=entry.offers - {offer.leg})
     t.facts.append(end(offer, at, outcome, t.rule(offer.queue)))
-    if outcome != "answered":
-        t.silent(offer.leg, offer.agent, at)
+    t.rung_out(offer.leg, offer.agent, at)
 
 
 # -- leaving ------------------------------------------------------------------
