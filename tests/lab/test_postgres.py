@@ -25,11 +25,18 @@ def programs(request: pytest.FixtureRequest) -> Path:
     return debian.ensure("postgresql-15") / "usr/lib/postgresql/15/bin"
 
 
-@pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[PrivatePostgres]:
-    """A running server for one test."""
-    with PrivatePostgres(tmp_path / "postgres", fast=True) as server:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivatePostgres]:
+    """One server for all tests that do not make their own."""
+    with PrivatePostgres(tmp_path_factory.mktemp("shared") / "postgres", fast=True) as server:
         yield server
+
+
+@pytest.fixture
+def postgres(cluster: PrivatePostgres) -> PrivatePostgres:
+    """A running server, whatever the test before did to it."""
+    cluster.start()
+    return cluster
 
 
 async def ask(dsn: str, *statements: str) -> object:
@@ -71,7 +78,7 @@ async def test_rows_survive_kill_stop_and_a_second_object(tmp_path: Path, progra
 
 
 async def test_commits_survive_a_kill_even_when_fast(postgres: PrivatePostgres) -> None:
-    dsn = postgres.createdb("calls")
+    dsn = postgres.createdb("killed")
     await ask(dsn, "CREATE TABLE call (id int)", "INSERT INTO call VALUES (1) RETURNING id")
     postgres.kill()
     postgres.start()
@@ -113,8 +120,8 @@ def test_starting_and_stopping_twice_does_nothing(postgres: PrivatePostgres) -> 
     postgres.kill()
 
 
-def test_second_object_drives_the_running_server(tmp_path: Path, postgres: PrivatePostgres) -> None:
-    second = PrivatePostgres(tmp_path / "postgres")
+def test_second_object_drives_the_running_server(postgres: PrivatePostgres) -> None:
+    second = PrivatePostgres(postgres.folder)
     assert second.start() == postgres.dsn()
     assert second.pid == postgres.pid
     second.stop()
@@ -201,5 +208,24 @@ async def test_programs_that_only_their_owner_can_reach(tmp_path: Path) -> None:
     closed.mkdir(mode=0o700)
     shutil.copytree(fetched, closed / "lab", symlinks=True, ignore=shutil.ignore_patterns("libLLVM*"))
     programs = closed / "lab/usr/lib/postgresql/15/bin"
-    with PrivatePostgres(tmp_path / "postgres", fast=True, programs=programs) as server:
-        assert await ask(server.dsn(), "SELECT 1") == 1
+    try:
+        for name in ("one", "two"):
+            with PrivatePostgres(tmp_path / name, fast=True, programs=programs) as server:
+                assert await ask(server.dsn(), "SELECT 1") == 1
+    finally:
+        for note in closed.glob("lab-copied-to"):
+            shutil.rmtree(note.read_text().strip())
+
+
+async def test_swept_temporary_folder_means_an_empty_server(tmp_path: Path) -> None:
+    folder = tmp_path / "postgres"
+    with PrivatePostgres(folder) as server:
+        server.createdb("calls")
+    swept = (
+        Path(note.read_text().strip())
+        if (note := folder / "elsewhere").exists()
+        else server.log.parent / "data"
+    )
+    shutil.rmtree(swept)
+    with PrivatePostgres(folder, fast=True) as server:
+        server.createdb("calls")
