@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -98,6 +99,9 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     result: str = ""
     value: str | None = None
     text: str = ""
+
+
+_DONE: Final = Reply(200, "1", None, "result=1")
 
 
 class RequestReader:
@@ -191,8 +195,9 @@ class ReplyReader:
         *lines, rest = self._buffer.split(b"\n")
         self._buffer = bytearray(rest)
         for line in lines:
-            reply = self._line(line.rstrip(b"\r").decode(errors="replace"))
-            if reply:
+            if line == b"200 result=1" and not self._lines:
+                yield _DONE  # what nearly every reply is
+            elif reply := self._line(line.rstrip(b"\r").decode(errors="replace")):
                 yield reply
         if len(self._buffer) > MAX_REPLY:
             raise AgiFramingError(f"no end of the reply within {MAX_REPLY} bytes")
@@ -247,6 +252,7 @@ def quote(text: str) -> str:
     return f'"{text.translate(_ESCAPES)}"'
 
 
+@lru_cache(maxsize=1024)  # but for the recording's UUID, one call is much like the other
 def set_variable(name: str, value: str) -> bytes:
     """Return the command that sets a channel variable to exactly ``value``.
 
