@@ -42,6 +42,9 @@ class PrivatePostgres:
     """One PostgreSQL server with its data, in one folder.
 
     The DSN stays the same over restarts. One object drives one server; not thread-safe.
+
+    Attributes:
+        folder: As named; root's server may have its files elsewhere.
     """
 
     def __init__(self, folder: Path, *, fast: bool = False, programs: Path | None = None) -> None:
@@ -53,7 +56,7 @@ class PrivatePostgres:
                 erases the cluster.
             programs: Folder with ``initdb`` and ``postgres``; by default the machine's own or fetched ones.
         """
-        self._folder = folder.absolute()
+        self.folder = folder.absolute()
         self._fast = fast
         self._programs = programs
         self._seat: Seat | None = None
@@ -165,7 +168,7 @@ class PrivatePostgres:
 
     def _taken(self) -> Seat:
         if self._seat is None:
-            self._seat = take_seat(self._folder, self._programs or installed_programs())
+            self._seat = take_seat(self.folder, self._programs or installed_programs())
         return self._seat
 
     def _make_cluster(self, seat: Seat) -> None:

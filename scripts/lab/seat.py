@@ -2,12 +2,13 @@
 
 An ordinary user runs it as himself, in the folder he names. Root runs it as ``postgres`` or ``nobody``; if
 that user can not enter the folder, say because the repository is below /root, the server's files are put in
-a private folder below the system's temporary one, and the named folder remembers which. No right of any
-folder that is not ours is changed.
+a private folder below the system's temporary one, and the named folder remembers which. Programs that he
+can not reach are copied there as well. No right of any folder that is not ours is changed.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lab.errors import LabError
+from lab.prefix import replace
 
 SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket (sockaddr_un has 108 bytes, the last one is zero)."""
@@ -106,7 +108,7 @@ def take_seat(folder: Path, programs: Path) -> Seat:
     home = folder if _can_enter(user, folder) else _stand_in(folder)
     _own(home, user)
     if not _can_enter(user, programs):
-        programs = _copy_programs(programs, home)
+        programs = _reachable_copy(programs)
     socket = _socket_folder(folder, home)
     _own(socket, user)
     stand_ins = () if home == folder else (home,)
@@ -167,12 +169,14 @@ def _socket_folder(folder: Path, home: Path) -> Path:
 
 
 def _remembered(note: Path) -> Path | None:
+    """Return the folder that a note names, unless it was swept away or is somebody else's by now."""
     try:
         place = Path(note.read_text().strip())
+        owner = place.lstat().st_uid
     except OSError:
         return None
-    # Temporary folders get swept; then the server starts with an empty one.
-    return place if place.is_dir() and not place.is_symlink() else None
+    ours = {os.geteuid(), _unprivileged_user().pw_uid if os.geteuid() == 0 else os.geteuid()}
+    return place if owner in ours and place.is_dir() and not place.is_symlink() else None
 
 
 def _remember(note: Path) -> Path:
@@ -181,18 +185,27 @@ def _remember(note: Path) -> Path:
     return place
 
 
-def _copy_programs(programs: Path, home: Path) -> Path:
-    """Copy a fetched package set to where the user can read it."""
+def _reachable_copy(programs: Path) -> Path:
+    """Return a copy of a fetched set's programs that every user can run; made once, then remembered."""
     prefix = next((above for above in programs.parents if (above / "recipe").exists()), None)
     if prefix is None:
         raise LabError(f"The PostgreSQL in {programs} can only be run by root.", "install postgresql-15.")
-    copy = home / "programs"
-    if not (copy / "recipe").exists():
-        partial = home / "programs.new"
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(prefix, partial, symlinks=True, ignore=shutil.ignore_patterns("libLLVM*", "manpages"))
-        partial.rename(copy)
+    note = prefix.with_name(f"{prefix.name}-copied-to")
+    with note.with_suffix(".lock").open("w") as only_one:
+        fcntl.flock(only_one, fcntl.LOCK_EX)
+        copy = (_remembered(note) or _remember(note)) / prefix.name
+        if not (copy / "recipe").exists() or (copy / "recipe").read_text() != (prefix / "recipe").read_text():
+            _copy(prefix, copy)
     return copy / programs.relative_to(prefix)
+
+
+def _copy(prefix: Path, copy: Path) -> None:
+    new = copy.with_name(f"{copy.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    # LLVM is two thirds of it and only for jit, which is off.
+    shutil.copytree(prefix, new, symlinks=True, ignore=shutil.ignore_patterns("libLLVM*"))
+    copy.parent.chmod(0o755)
+    replace(copy, new)
 
 
 def _environment() -> dict[str, str]:
