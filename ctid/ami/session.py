@@ -34,7 +34,7 @@ from ctid.ami.framing import Frame, Framer
 from ctid.ami.guard import Findings, SequenceGuard
 from ctid.ami.requests import Done, Request, Requests
 from ctid.ami.snapshot import boot_of, brought_up, snapshot_of
-from ctid.errors import ActionTimedOut, AsteriskError, FramingError
+from ctid.errors import ActionFailed, ActionTimedOut, AsteriskError, FramingError
 from ctid.settings import Asterisk
 
 _log = structlog.get_logger()
@@ -345,18 +345,20 @@ class Session:
 
     async def _stay_in_step(self) -> None:
         await self.booted.wait()
-        taken = 0
+        taken = failed = 0
         while True:
             begun = self._loop.time()
             self._wanted.clear()
             try:
                 await self._take_snapshot()
             except AsteriskError as error:
-                self.in_sync = False
+                failed += 1
+                # One odd list can be a caller's doing; silence, or another one, is not.
+                self.in_sync = self.in_sync and failed == 1 and isinstance(error, ActionFailed)
                 _log.error("no snapshot of Asterisk's channels and queues", why=str(error))
-                self._wanted.set()
+                self.request_snapshot("the last one failed")
             else:
-                taken += 1
+                taken, failed = taken + 1, 0
             pause = SNAPSHOT_GAP if taken == 1 else SNAPSHOT_EVERY
             try:
                 async with asyncio.timeout(pause):
@@ -380,7 +382,7 @@ class Session:
         def answered(name: str, outcome: Reply | AsteriskError) -> None:
             if isinstance(outcome, Reply):
                 replies[name] = outcome
-                if name == "CoreShowChannels" and not done.done():
+                if name == "CoreShowChannels" and "QueueStatus" in replies and not done.done():
                     self._deliver_snapshot(asked_at, replies)
             elif name in (
                 "CoreSettings",
@@ -408,9 +410,10 @@ class Session:
             raise outcome
 
     def _deliver_snapshot(self, asked_at: datetime, replies: dict[str, Reply]) -> None:
-        clock = replies["Ping"].headers.get("Timestamp", "")
-        self.system = replies["CoreSettings"].headers.get("SystemName", "")
-        self.boot = boot_of(replies["CoreStatus"].headers, self.boot)
+        nothing = Reply(headers={})
+        clock = replies.get("Ping", nothing).headers.get("Timestamp", "")
+        self.system = replies.get("CoreSettings", nothing).headers.get("SystemName", self.system)
+        self.boot = boot_of(replies.get("CoreStatus", nothing).headers, self.boot)
         snapshot = snapshot_of(
             at=datetime.fromtimestamp(float(clock), UTC) if clock.replace(".", "").isdigit() else asked_at,
             boot=self.boot,
