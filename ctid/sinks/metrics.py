@@ -29,6 +29,7 @@ from ctid.sinks.instruments import FINISHED, NO_QUEUE, NO_TEAM, OTHER, VERDICTS,
 _LABEL: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,39}")
 _MOST_LABELS: Final = 200
 _LOCK_SECONDS: Final = 0.002
+_PATIENCE_SECONDS: Final = 0.1
 _LE: Final = re.compile(r'le="[^"]*",?')
 _CONSTANT: Final = (
     "ctid_build_info",
@@ -74,6 +75,8 @@ class MetricsSink:
         self._teams = {agent: team or NO_TEAM for agent, team in teams.items()}
         self._sinks = frozenset(sinks)
         self._lock = threading.Lock()
+        self._is_written = threading.Event()
+        self._is_written.set()
         self._elapsed = elapsed
         self._written: tuple[datetime, float] | None = None
         self._names: dict[str, set[str]] = {}
@@ -95,8 +98,12 @@ class MetricsSink:
     async def write(self, facts: Sequence[Fact]) -> None:
         """Count facts; never raises."""
         # A scrape is being rendered in its thread, which no asyncio.Event can tell us about.
-        while not self._lock.acquire(blocking=False):  # noqa: ASYNC110
-            await asyncio.sleep(_LOCK_SECONDS)
+        self._is_written.clear()
+        try:
+            while not self._lock.acquire(blocking=False):  # noqa: ASYNC110
+                await asyncio.sleep(_LOCK_SECONDS)
+        finally:
+            self._is_written.set()
         try:
             for fact in facts:
                 self._take(fact)
@@ -288,6 +295,8 @@ class MetricsSink:
 
     @contextmanager
     def _scraping(self) -> Iterator[Sorted]:
+        # Facts first: scrape upon scrape must not keep them waiting.
+        self._is_written.wait(_PATIENCE_SECONDS)
         with self._lock:
             if self._written:
                 at, then = self._written
