@@ -118,8 +118,15 @@ function leave() {
   find("token").focus();
 }
 
+/** Take a token from the link's fragment (no server ever sees it), and out of the address bar. */
+function tokenInLink() {
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (token) history.replaceState(null, "", location.pathname);
+  return token;
+}
+
 async function signIn(event) {
-  event.preventDefault();
+  event?.preventDefault();
   const field = find("token");
   let code = "";
   try {
@@ -136,6 +143,7 @@ async function signIn(event) {
     field.value = "";
     return enter();
   }
+  document.body.dataset.phase = "signed_out";
   const isKnown = ["bad_token", "store_unavailable", "network"].includes(code);
   find("sign-in-error").textContent = isKnown ? t(`problem.${code}`) : t("problem.other");
   field.focus();
@@ -194,7 +202,10 @@ async function start() {
   });
   setInterval(everySecond, 1000);
   draw();
-  enter(); // the first question of the connection is who we are
+  const token = tokenInLink();
+  if (!token) return enter(); // the first question of the connection is who we are
+  find("token").value = token;
+  return signIn();
 }
 
 start();
