@@ -1,7 +1,4 @@
-"""The Python side of scripts/setup: a virtual environment with exactly what the lock names.
-
-Runs with the machine's own Python and nothing but the standard library.
-"""
+"""A virtual environment with exactly what the lock names."""
 
 from __future__ import annotations
 
@@ -16,24 +13,13 @@ import sys
 from pathlib import Path
 
 from lab import debian
-from lab.errors import FetchFailed, LabError, MissingTool
+from lab.errors import FetchFailed, MissingTool
 from lab.places import CACHE, ROOT, VENV
-from lab.progress import Report, showing
+from lab.progress import Report
 
 LOCK = ROOT / "config" / "requirements-dev.txt"
 STAMP = VENV / "lock.sha256"
 """Says which lock the environment was made from; written last."""
-
-
-def main() -> int:
-    """Make the environment, unless it is there."""
-    try:
-        with showing() as make:
-            make_environment(make("python"))
-    except LabError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
 
 
 def make_environment(report: Report) -> None:
@@ -106,7 +92,9 @@ def _works(python: Path) -> bool:
 
 def _install_locked(report: Report) -> None:
     total = len(re.findall(r"^[a-z0-9]", LOCK.read_text(), re.MULTILINE))
-    _pip(["--require-hashes", "--requirement", str(LOCK)], report=report, total=total)
+    # Without compiling: most modules are never imported, and those that are compile themselves.
+    words = ["--no-compile", "--require-hashes", "--requirement", str(LOCK)]
+    _pip(words, report=report, total=total)
 
 
 def _pip(words: list[str], *, report: Report | None, total: int = 1) -> None:
@@ -135,7 +123,3 @@ def _run(command: list[str]) -> None:
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()[-3:]
         raise FetchFailed(f"{' '.join(command[:3])} failed: {' '.join(said)}", "install python3-venv.")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

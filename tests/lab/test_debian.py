@@ -133,8 +133,8 @@ def test_missing_program_is_named(
 
 
 def test_setup_without_apt_says_so_and_fails(home: Path) -> None:
-    script = "from lab import fetch; import sys; sys.exit(fetch.main())"
-    environment = {"PATH": "", "PYTHONPATH": os.pathsep.join(sys.path), "CTID_LAB": str(home)}
+    script = "from lab import setup; import sys; sys.exit(setup.main(['tools', 'asterisk-22']))"
+    environment = {"PATH": "/nowhere", "PYTHONPATH": os.pathsep.join(sys.path), "CTID_LAB": str(home)}
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
     )
