@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -29,15 +30,20 @@ class AmiLink:
 
     async def __aenter__(self) -> Self:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
-        await self._reader.readline()  # the banner
         self._listening = asyncio.create_task(self._listen())
-        await self.ask("Login", Username=self._user, Secret=self._secret)
+        try:
+            await self.ask("Login", Username=self._user, Secret=self._secret)
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._listening.cancel()
         await asyncio.gather(self._listening, return_exceptions=True)
         self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
 
     async def ask(self, action: str, **headers: str) -> Frame:
         """Send an action, return the first frame of its reply.
@@ -75,6 +81,7 @@ class AmiLink:
         return [frame for frame in self.events if frame["Event"] == name]
 
     async def _listen(self) -> None:
+        await self._reader.readline()  # the banner
         while True:
             raw = await self._reader.readuntil(b"\r\n\r\n")
             lines = raw.decode("utf-8", "replace").split("\r\n")

@@ -63,6 +63,7 @@ class Exchange:
         webrtc_agents: Sequence[str] = (),
         supervisors: Sequence[str] = (),
         members: Mapping[str, Sequence[str]] | None = None,
+        agent_queues: Mapping[str, str] | None = None,
         queues: Sequence[LabQueue] = (),
         fastagi_port: int = 0,
         trunk_contact: tuple[str, int] = (TRUNK_IP, 5060),
@@ -82,7 +83,8 @@ class Exchange:
             registering_agents: Numbers whose phone registers with ``passwords[number]``.
             webrtc_agents: The same over WebSocket, with ICE and DTLS-SRTP.
             supervisors: Which of all these may also listen in (context ctid-supervisors).
-            members: Queue of config/asterisk/queues.conf -> numbers in it.
+            members: Queue of config/asterisk/queues.conf -> numbers always in it.
+            agent_queues: Agents who log in (*11) and out (*12) instead: number -> ``repair&complaint:2``.
             queues: More queues, for a test.
             fastagi_port: Where the daemon will listen on 127.0.0.1; 0: a free port is chosen.
             trunk_contact: Where calls to the public network would go.
@@ -130,6 +132,7 @@ class Exchange:
             passwords=self.passwords,
             supervisors=supervisors,
             members=members or {},
+            agent_queues=agent_queues or {},
             queues=queues,
             trunk_contact=trunk_contact,
             variables={

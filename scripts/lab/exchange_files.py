@@ -81,6 +81,7 @@ class Layout:
         registering: Agents whose SIP phone registers with a password.
         webrtc: Agents whose browser registers over WebSocket with a password.
         members: Queue of config/asterisk/queues.conf -> numbers of its agents.
+        agent_queues: Number -> queues that this agent logs in to and out of.
         variables: Globals of the dialplan (CTID_...).
         dialplan: More of extensions.conf, for one test.
     """
@@ -99,6 +100,7 @@ class Layout:
     passwords: Mapping[str, str]
     supervisors: Sequence[str]
     members: Mapping[str, Sequence[str]]
+    agent_queues: Mapping[str, str]
     queues: Sequence[LabQueue]
     trunk_contact: tuple[str, int]
     variables: Mapping[str, str]
@@ -238,7 +240,8 @@ def _queues(layout: Layout) -> str:
     for name, numbers in layout.members.items():
         text += f"[{name}](+)\n{_members(numbers)}"
     for number in (*layout.agents, *layout.registering, *layout.webrtc):
-        text += f"[agent-{number}](ctid-personal)\n{_members([number])}"
+        always = [] if number in layout.agent_queues else [number]
+        text += f"[agent-{number}](ctid-personal)\n{_members(always)}"
     for queue in layout.queues:
         options = "".join(f"{key} = {value}\n" for key, value in queue.options.items())
         text += f"[{queue.name}](ctid-queue)\nstrategy = {queue.strategy}\n{options}{_members(queue.members)}"
@@ -287,7 +290,9 @@ match = {TRUNK_IP}/32
 
 def _endpoint(layout: Layout, number: str, template: str) -> str:
     context = "context = ctid-supervisors\n" if number in layout.supervisors else ""
-    queues = "&".join(name for name, numbers in layout.members.items() if number in numbers)
+    queues = layout.agent_queues.get(number) or "&".join(
+        name for name, numbers in layout.members.items() if number in numbers
+    )
     return (
         f'[{number}]({template})\naors = {number}\ncallerid = "Agent {number}" <{number}>\n'
         f"{context}set_var = CTID_AGENT_QUEUES={queues}\n"
