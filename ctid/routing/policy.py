@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, get_args
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
@@ -38,7 +38,7 @@ EVERYBODY: Final = 99
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ZoneInfoNotFoundError) as error:
         raise ValueError(f"{name!r} is no time zone; write it as Asia/Shanghai") from error
     return name
 
@@ -355,15 +355,7 @@ def load(file: Path) -> Policy:
         SettingsError: All problems at once.
     """
     table, problems = with_files(read_toml(file), file)
-    policy: Policy | None = None
-    try:
-        policy = Policy.model_validate(table)
-    except ValidationError as error:
-        problems += problems_of(error, file)
-    problems += [f"{file}: {problem}" for problem in broken_references(table)]
-    if problems or policy is None:
-        raise SettingsError(problems)
-    return policy
+    return _checked(table, file, problems)
 
 
 def from_table(table: Mapping[str, Any]) -> Policy:
@@ -372,10 +364,15 @@ def from_table(table: Mapping[str, Any]) -> Policy:
     Raises:
         SettingsError: All problems at once.
     """
+    return _checked(table, Path("policy"), [])
+
+
+def _checked(table: Mapping[str, Any], file: Path, problems: list[str]) -> Policy:
     try:
         policy = Policy.model_validate(table)
     except ValidationError as error:
-        raise SettingsError(problems_of(error, Path("policy"))) from error
-    if problems := broken_references(table):
+        problems = problems + problems_of(error, file)
+    problems = problems + [f"{file}: {problem}" for problem in broken_references(table)]
+    if problems:
         raise SettingsError(problems)
     return policy
