@@ -40,6 +40,7 @@ _QUIET: Final = timedelta(seconds=10)
 """An open file that nobody wrote to for so long is not being recorded any more."""
 _REMEMBERED_CALLS: Final = 10_000
 _SLOWEST: Final = timedelta(minutes=1)
+_RECALL_EVERY: Final = timedelta(seconds=5)
 _FASTEST: Final = timedelta(milliseconds=200)
 
 
@@ -98,7 +99,7 @@ class ArchiveSink:
         self._jobs: list[tuple[float, int, _Job]] = []
         self._numbers = itertools.count()
         self._known: set[str] = set()
-        self._talked: dict[str, timedelta] = {}
+        self._talks: dict[str, dict[tuple[str, datetime], timedelta]] = {}
         self._filled = asyncio.Event()
 
     @property
@@ -139,10 +140,15 @@ class ArchiveSink:
             self._put(_Job(stopped=stopped), after)
 
     def _add_talk(self, fact: TalkEnded) -> None:
-        talked = self._talked.pop(fact.call, timedelta(0)) + fact.talked + fact.held
-        self._talked[fact.call] = talked
-        while len(self._talked) > _REMEMBERED_CALLS:
-            del self._talked[next(iter(self._talked))]
+        # By what was said, not as a sum: the same fact may come twice.
+        talks = self._talks.setdefault(fact.call, {})
+        talks[fact.leg, fact.began_at] = fact.talked + fact.held
+        while len(self._talks) > _REMEMBERED_CALLS:
+            del self._talks[next(iter(self._talks))]
+
+    def _talked(self, stopped: Unfiled) -> timedelta:
+        """How long agents had the caller, as far as that is known."""
+        return max(stopped.talked, sum(self._talks.get(stopped.call, {}).values(), timedelta(0)))
 
     def _put(self, job: _Job, after: timedelta) -> None:
         due = asyncio.get_running_loop().time() + after.total_seconds()
@@ -164,7 +170,7 @@ class ArchiveSink:
                 continue
 
     async def _recall(self) -> None:
-        """Note what stopped in an earlier life."""
+        """Note what stopped in an earlier life, or outlived one: then nobody tells its end."""
         wait = _FASTEST
         while True:
             try:
@@ -174,15 +180,16 @@ class ArchiveSink:
                 wait = min(wait * 2, _SLOWEST)
                 continue
             for one in left:
-                self._note(one, timedelta(0))
-            return
+                if self._now() - one.stopped_at > self._settings.settle:
+                    self._note(one, timedelta(0))
+            wait = _FASTEST
+            await asyncio.sleep(_RECALL_EVERY.total_seconds())
 
     async def _file(self, job: _Job) -> None:
         # Only now: the end of the talk may have been told after the end of the recording.
-        talked = max(job.stopped.talked, self._talked.get(job.stopped.call, timedelta(0)))
-        stopped = msgspec.structs.replace(
-            job.stopped, talked=talked, expected=min(talked, job.stopped.expected)
-        )
+        talked = self._talked(job.stopped)
+        expected = min(talked, job.stopped.expected)
+        stopped = msgspec.structs.replace(job.stopped, talked=talked, expected=expected)
         try:
             job.filed = job.filed or await asyncio.to_thread(self._look, stopped)
             if job.filed and await recordings.file(self._pool, job.filed):

@@ -110,8 +110,9 @@ def _leg(*, offset: int, declared: int, rate: int, size: int, riff: int) -> Leg:
     if not rate:
         raise NotWav("it does not say its sample rate")
     present = size - offset
-    # Other chunks may follow the samples only if the outer length covers them.
-    is_finished = declared == present or (0 < declared < present and riff == size)
+    # Other chunks may follow the samples only if the outer length covers them. Nothing at all
+    # may as well be what Asterisk still holds in its buffer.
+    is_finished = 0 < declared == present or (0 < declared < present and riff == size)
     return Leg(
         offset=offset,
         frames=(declared if is_finished else present) // _SAMPLE_BYTES,
