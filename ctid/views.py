@@ -31,13 +31,17 @@ class FloorViews:
         self._centre = centre
         self._policy = policy
         self._is_connected = is_connected
+        self._personal = policy.personal_queues()
+        self._answer_within = {
+            queue: rule.service_level_within.total_seconds() for queue, rule in policy.rules().items()
+        }
         self._routing = FloorView()
         self._drawn_at = float("-inf")
 
     def state(self) -> FloorState:
         """Return what the screens show; queues and agents sorted."""
         floor = self._centre.floor()
-        agents = {agent.agent: _agent_card(agent, self._name(agent.agent)) for agent in floor.agents}
+        agents = {agent.agent: self._agent_card(agent) for agent in floor.agents}
         for number in self._policy.agents.keys() - agents.keys():
             agents[number] = AgentCard(agent=number, state="logged_out", name=self._name(number))
         return FloorState(
@@ -72,28 +76,33 @@ class FloorViews:
             for queue in agent.queues:
                 counts[queue][agent.state] += 1
         waiting = {queue.queue: queue.waiting for queue in floor.queues}
-        shown = (self._policy.queue_names() | waiting.keys()) - self._policy.personal_queues()
+        shown = (self._policy.queue_names() | waiting.keys()) - self._personal
         shown |= {queue for queue, callers in waiting.items() if callers}
         return tuple(
             QueueCard(
                 queue=queue,
+                titles=self._titles(queue),
                 waiting=len(waiting.get(queue, ())),
                 longest_since=min((caller.joined_at for caller in waiting.get(queue, ())), default=None),
                 agents=counts[queue].total() - counts[queue]["logged_out"],
                 idle=counts[queue]["idle"],
                 talking=counts[queue]["talking"],
+                answer_within_seconds=self._answer_within.get(queue, 0.0),
             )
             for queue in sorted(shown)
         )
 
+    def _titles(self, queue: str) -> dict[str, str]:
+        known = self._policy.queues.get(queue)
+        return {"zh-CN": known.title.zh, "en": known.title.en} if known and known.title else {}
 
-def _agent_card(agent: AgentView, name: str) -> AgentCard:
-    return AgentCard(
-        agent=agent.agent,
-        state=agent.state,
-        name=name,
-        since=agent.since,
-        reason=agent.reason,
-        until=agent.until,
-        queues=agent.queues,
-    )
+    def _agent_card(self, agent: AgentView) -> AgentCard:
+        return AgentCard(
+            agent=agent.agent,
+            state=agent.state,
+            name=self._name(agent.agent),
+            since=agent.since,
+            reason=agent.reason,
+            until=agent.until,
+            queues=tuple(queue for queue in agent.queues if queue not in self._personal),
+        )

@@ -95,9 +95,11 @@ class QueueCard(msgspec.Struct, frozen=True, kw_only=True):
         idle: Of these, free to take a call.
         talking: Of these, on the phone.
         answer_within_seconds: What the service level promises; 0: nothing.
+        titles: What people call it, by language; may be empty.
     """
 
     queue: str
+    titles: dict[str, str] = {}
     waiting: int = 0
     longest_since: datetime | None = None
     agents: int = 0

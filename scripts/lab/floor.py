@@ -55,6 +55,46 @@ LINES: dict[str, Line] = {
 AGENTS: tuple[str, ...] = tuple(f"10{i:02d}" for i in range(1, 21))
 """1013 and 1015 to 1020 are in no queue: they are asked for advice, or free for tests."""
 
+TITLES: dict[str, str] = {
+    "consultation": "咨询",
+    "repair": "报修",
+    "tariffs": "资费投诉",
+    "survey": "勘察",
+    "inspection": "稽查",
+    "faults": "故障报修",
+    "billing": "账单咨询",
+    "moving": "移机咨询",
+    "contracts": "合同咨询",
+    "meters": "表具稽查",
+    "leaks": "漏水抢修",
+    "overflow": "溢出队列",
+}
+"""What the queues are called in Chinese."""
+
+NAMES = [
+    "王伟",
+    "李娜",
+    "张敏",
+    "刘洋",
+    "陈静",
+    "杨帆",
+    "赵磊",
+    "黄丽",
+    "周强",
+    "吴芳",
+    "徐杰",
+    "孙悦",
+    "马超",
+    "朱琳",
+    "胡军",
+    "郭敏",
+    "林涛",
+    "何欣",
+    "高远",
+    "罗晶",
+]
+"""The agents, in the order of their numbers."""
+
 TRANSFER_TO_OVERFLOW = "8006"
 """What an agent dials to give a caller to the queue ``overflow`` (dialplan/ctid-agents.conf)."""
 
@@ -74,11 +114,16 @@ def policy_table(lines: Mapping[str, Line] = LINES, agents: Sequence[str] = AGEN
             for line in lines.values()
         },
         "queues": {
-            line.queue: {"wrap_up": f"{line.wrap_up}s", "short_abandon": "2s"} for line in lines.values()
+            line.queue: {
+                "title": {"zh": TITLES.get(line.queue, line.queue), "en": line.queue.capitalize()},
+                "wrap_up": f"{line.wrap_up}s",
+                "short_abandon": "2s",
+            }
+            for line in lines.values()
         },
         "agents": {
             number: {
-                "name": f"Agent {number}",
+                "name": NAMES[(int(number) - 1001) % len(NAMES)],
                 "interfaces": [f"PJSIP/{number}"],
                 "queues": [line.queue for line in lines.values() if number in line.agents],
             }

@@ -25,9 +25,14 @@ function say(id, count, text) {
   node.textContent = text;
 }
 
+/** What people call a queue, in their language. */
+export function titleOf(name) {
+  return state.floor?.queues.get(name)?.titles?.[language()] || name;
+}
+
 function queue(card) {
   return el("article", { class: "card queue", "data-card": true, "data-busy": card.waiting > 0 },
-    el("h3", {}, el("bdi", {}, card.queue)),
+    el("h3", {}, el("bdi", {}, titleOf(card.queue))),
     el("p", { class: "big" }, el("span", {}, String(card.waiting)), el("span", { class: "unit" }, t("queue.waiting"))),
     el("dl", {},
       el("div", { class: "longest" }, el("dt", {}, t("queue.longest")),
@@ -45,7 +50,7 @@ function agent(card) {
     el("span", { class: "state" }, icon(card.state), el("span", {}, named("state", card.state)),
       card.reason ? el("span", { class: "reason" }, el("bdi", {}, named("reason", card.reason))) : null),
     timer(card.since) ?? el("span", { class: "timer" }, "–"),
-    el("span", { class: "muted queues-of" }, card.queues.join(" · ")));
+    el("span", { class: "muted queues-of" }, card.queues.map(titleOf).join(" · ")));
 }
 
 function drawCounts(agents) {

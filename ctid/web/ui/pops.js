@@ -2,6 +2,7 @@
 
 import { spell } from "./clock.js";
 import { el, icon, list, timer } from "./draw.js";
+import { titleOf } from "./floor.js";
 import { state } from "./state.js";
 import { language, named, t } from "./words.js";
 
@@ -31,7 +32,7 @@ export const who = (pop) => pop.caller_name || pop.caller_number || t("caller.un
 export const spoken = (pop) =>
   [pop.vip ? t("pop.vip") : "", t("said.call", { who: who(pop), number: pop.caller_number }), why(pop)].filter(Boolean).join(", ");
 
-const why = (pop) => [pop.business && named("business", pop.business), pop.line, pop.queue].filter(Boolean).join(" · ");
+const why = (pop) => [pop.business && named("business", pop.business), pop.line, titleOf(pop.queue)].filter(Boolean).join(" · ");
 
 function card(pop, acts) {
   const isFolded = folded.has(pop.id);
@@ -55,7 +56,7 @@ function card(pop, acts) {
     el("p", { class: "number" }, pop.caller_name ? el("bdi", {}, pop.caller_number || t("caller.no_number")) : ""),
     el("dl", { class: "why" },
       fact(t("pop.business"), pop.business && named("business", pop.business)),
-      fact(t("pop.line"), pop.line), fact(t("pop.queue"), pop.queue),
+      fact(t("pop.line"), pop.line), fact(t("pop.queue"), titleOf(pop.queue)),
       fact(t("pop.waited"), spell(pop.waited_seconds * 1000))),
     isFolded ? null : before(pop),
     el("p", { class: "acts" },
@@ -82,7 +83,7 @@ const ticket = (found) => el("li", {}, icon("ticket"), el("span", { class: "main
     found.due_at && t("ticket.due", { at: moment(found.due_at) })].filter(Boolean).join(" · ")));
 
 const call = (found) => el("li", {}, el("time", { datetime: found.at }, moment(found.at)),
-  el("span", { class: "main" }, [found.queue, named("outcome", found.outcome)].filter(Boolean).join(" · ")),
+  el("span", { class: "main" }, [titleOf(found.queue), named("outcome", found.outcome)].filter(Boolean).join(" · ")),
   el("span", { class: "muted" }, [found.agent && t("pop.by", { agent: found.agent }),
     found.talked_seconds ? spell(found.talked_seconds * 1000) : ""].filter(Boolean).join(" · ")));
 
