@@ -126,7 +126,11 @@ async def once(stage: Stage) -> bool:
 async def keep_calling(stage: Stage) -> None:
     """Let callers ring and agents work, at random, for ever."""
     say("calls keep coming in; Ctrl-C ends everything")
-    print(f"\n  Open  {stage.daemon.url}/#token={stage.tokens['admin']}\n", flush=True)
+    print(
+        f"\n  Open  {stage.daemon.url}/#token={stage.tokens['admin']}   the floor, as admin"
+        f"\n  or    {stage.daemon.url}/#token={stage.tokens['1007']}   an agent, with his pops\n",
+        flush=True,
+    )
     async with asyncio.TaskGroup() as group:
         while True:
             group.create_task(one_call(stage))
