@@ -97,9 +97,12 @@ def check(config: Path) -> None:
     found = _run(findings(config))
     marks = {"ok": "[green]ok[/]", "problem": "[red]problem[/]", "warning": "[yellow]warning[/]"}
     table = Table(box=None, show_header=False, pad_edge=False)
+    for _ in range(3):
+        table.add_column(overflow="fold")
     for finding in found:
         table.add_row(marks[finding.level], finding.subject, finding.text)
-    Console(soft_wrap=True).print(table)
+    # Into a pipe or a log every line whole; at a terminal as wide as that is.
+    Console(soft_wrap=True, width=None if sys.stdout.isatty() else 2000).print(table)
 
     def count(level: str) -> int:
         return sum(isinstance(finding, Finding) and finding.level == level for finding in found)

@@ -85,19 +85,23 @@ async def probe(settings: Asterisk) -> Probe:
     settings.account.secret()
     watch = _Watch()
     link = AmiLink(settings, observer=watch)
-    async with asyncio.TaskGroup() as group:
-        life = group.create_task(link.run())
-        try:
-            snapshot = await _first_snapshot(link, watch, settings)
-            # A second login makes Asterisk tell the first one of it: an event to look at.
-            other = AmiLink(settings)
-            visit = group.create_task(other.run())
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(EVENT_SECONDS):
-                    await watch.seen.wait()
-            visit.cancel()
-        finally:
-            life.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            life = group.create_task(link.run())
+            try:
+                snapshot = await _first_snapshot(link, watch, settings)
+                # A second login makes Asterisk tell the first one of it: an event to look at.
+                other = AmiLink(settings)
+                visit = group.create_task(other.run())
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(EVENT_SECONDS):
+                        await watch.seen.wait()
+                visit.cancel()
+            finally:
+                life.cancel()
+    except BaseExceptionGroup as failed:
+        # One thing is looked at here, so one thing went wrong.
+        raise failed.exceptions[0] from None
     queues = frozenset(queue.queue for queue in snapshot.queues)
     return Probe(snapshot.system, queues, not watch.is_numberless)
 
