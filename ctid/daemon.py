@@ -21,11 +21,13 @@ import structlog
 
 from ctid import __version__, log, settings
 from ctid.acd.centre import Centre
+from ctid.acd.facts import Fact
 from ctid.agi.routes import Router
 from ctid.agi.server import FastAgiServer
 from ctid.ami.actions import MessageSend
 from ctid.ami.client import AmiLink
 from ctid.errors import SettingsError, StoreError
+from ctid.leftovers import Leftovers
 from ctid.pump import Orders, Pump
 from ctid.routing import policy as policies
 from ctid.routing.policy import Policy
@@ -165,12 +167,19 @@ class Daemon:
     def _build_listeners(self) -> None:
         loaded = self._settings
         self.sessions = Sessions(Users(self._pool), on_end=self.hub.end_session)
+        self.leftovers = Leftovers(
+            self._pool,
+            self._policy.rules(),
+            system=lambda: self.link.system,
+            put=self._put_leftover,
+        )
         self.pump = Pump(
             link=self.link,
             centre=self.centre,
             outboxes=self.outboxes,
             orders=Orders(self.link, self._group),
             changed=self.hub.floor_changed,
+            snapshotted=self.leftovers.shown,
         )
         self.web = WebServer(
             loaded.web,
@@ -204,6 +213,7 @@ class Daemon:
         await self.scrapes.start()
         parts: list[Runs] = [
             self.pump,
+            self.leftovers,
             self.link,
             self.hub,
             self.sessions,
@@ -235,6 +245,12 @@ class Daemon:
         await self.scrapes.close()
         for task in self._tasks:
             task.cancel()
+
+    def _put_leftover(self, fact: Fact) -> None:
+        """Only for the record: no screen and no counter of this run knows what it is about."""
+        for outbox in self.outboxes:
+            if outbox.sink in (self.journal, self.archive):
+                outbox.put(fact)
 
     def _dropped(self, sink: str, fact: object) -> None:
         self.metrics.sink_dropped(sink)

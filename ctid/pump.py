@@ -17,6 +17,7 @@ from ctid.acd.facts import Anomaly, Command, RequestSnapshot, SetPause, Step
 from ctid.ami.actions import QueuePause
 from ctid.ami.batches import Delivery
 from ctid.ami.client import AmiLink
+from ctid.ami.events import Snapshot
 from ctid.errors import ActionFailed, AsteriskError
 from ctid.sinks.base import Outbox
 
@@ -70,6 +71,7 @@ class Pump:
         outboxes: Who gets the facts; none of them can block.
         orders: Who gets the commands.
         changed: Told after each batch and tick.
+        snapshotted: Shown each snapshot before the core has it.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Pump:
         outboxes: Sequence[Outbox],
         orders: Orders,
         changed: Changed,
+        snapshotted: Callable[[Snapshot], None] = lambda snapshot: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._link = link
@@ -87,6 +90,7 @@ class Pump:
         self._outboxes = outboxes
         self._orders = orders
         self._changed = changed
+        self._snapshotted = snapshotted
         self._now = now
 
     async def run(self) -> None:
@@ -94,6 +98,8 @@ class Pump:
         while True:
             batch = await self._next_batch()
             for event in batch:
+                if isinstance(event, Snapshot):
+                    self._snapshotted(event)
                 self._apply(self._centre.receive(event))
             deadline = self._centre.next_deadline()
             if deadline is not None and deadline <= self._now():
