@@ -17,7 +17,7 @@ from lab.stage import Stage
 
 pytestmark = pytest.mark.timeout(60)
 
-RULES = sorted((ROOT / "config" / "prometheus").glob("*rules*.y*ml"))
+RULES = sorted((ROOT / "config" / "prometheus").glob("*.rules.yml"))
 
 
 async def test_promtool_likes_the_live_text(centre: Stage) -> None:
