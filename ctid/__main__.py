@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NoReturn, TypeVar
 import click
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ctid import __version__, settings
@@ -100,7 +101,7 @@ def check(config: Path) -> None:
     for _ in range(3):
         table.add_column(overflow="fold")
     for finding in found:
-        table.add_row(marks[finding.level], finding.subject, finding.text)
+        table.add_row(marks[finding.level], finding.subject, escape(finding.text))
     # Into a pipe or a log every line whole; at a terminal as wide as that is.
     Console(soft_wrap=True, width=None if sys.stdout.isatty() else 2000).print(table)
 

@@ -104,7 +104,7 @@ def test_misspelt_and_mistyped_settings(tmp_path: Path, exchange: Exchange, cent
 def test_policy_that_contradicts_itself(tmp_path: Path, exchange: Exchange, centre: Stage) -> None:
     """Overlapping hours, a queue nobody describes, two lines with one number."""
     policy = policy_table()
-    policy["hours"] = {"office": {"weekly": {"mon": ["08:00-12:00", "11:00-17:00"]}}}
+    policy["hours"] = {"office": {"workdays": ["08:00-12:00", "11:00-17:00"]}}
     policy["lines"]["repair"] |= {"hours": "office", "queue": "repiar"}
     policy["lines"]["survey"] |= {"numbers": ["4001"]}
     daemon = daemon_with(tmp_path, exchange, centre.dsn, policy)
