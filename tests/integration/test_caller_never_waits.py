@@ -16,7 +16,7 @@ from lab.floor import LINES
 from lab.phone import Plan
 from lab.stage import Stage
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(120, func_only=True)
 
 DEAD = 0.1
 """Seconds that a caller may lose when ctid is dead."""

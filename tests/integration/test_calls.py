@@ -13,7 +13,7 @@ from lab.ledger import Entry
 from lab.scenes import Figure
 from lab.stage import Stage
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(120, func_only=True)
 
 ON_16 = (
     scenes.one_ring,

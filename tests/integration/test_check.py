@@ -14,7 +14,7 @@ from lab.floor import policy_table
 from lab.postgres import PrivatePostgres
 from lab.stage import Stage
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(60, func_only=True)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from lab.scenes import Figure, Notebook
 from lab.spy import Spy
 from lab.stage import Stage
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(90, func_only=True)
 
 MARK = "FORGED"
 """In everything that is forged, so that any trace of it can be found."""

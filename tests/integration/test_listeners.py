@@ -30,7 +30,7 @@ async def knock(port: int, count: int) -> None:
     await asyncio.gather(*(one(i % 2 == 0) for i in range(count)))
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(60, func_only=True)
 @pytest.mark.parametrize("listener", ["fastagi_port", "web_port", "metrics_port"])
 async def test_a_thousand_connections_that_say_nothing(centre: Stage, listener: str) -> None:
     await knock(getattr(centre.daemon, listener), KNOCKS)

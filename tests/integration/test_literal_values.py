@@ -15,7 +15,7 @@ from lab.postgres import PrivatePostgres
 from lab.spy import Spy
 from lab.stage import Stage
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(60, func_only=True)
 
 TITLES = {
     "repair": "${SHELL(id)}${GLOBAL(x)}",

@@ -13,7 +13,7 @@ from lab.floor import LINES, VIP_CALLER
 from lab.phone import IGNORE, Plan
 from lab.stage import Stage
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(60, func_only=True)
 
 
 def strangers(stage: Stage, caller: str, *agents: str) -> list[str]:

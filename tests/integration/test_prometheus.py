@@ -15,7 +15,7 @@ from lab.daemon import free_port
 from lab.places import ROOT
 from lab.stage import Stage
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(60, func_only=True)
 
 RULES = sorted((ROOT / "config" / "prometheus").glob("*.rules.yml"))
 

@@ -13,7 +13,7 @@ from lab.phone import Plan
 from lab.stage import Stage
 from lab.tones import channels_of, loudest
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(90, func_only=True)
 
 AGENT = "1002"
 TONES = (CALLER_TONE, tone_of(AGENT))

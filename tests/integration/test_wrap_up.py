@@ -13,7 +13,7 @@ from lab.stage import Stage
 CALLERS = 11
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(120, func_only=True)
 async def test_next_caller_is_never_offered_before_the_note_is_saved(centre: Stage) -> None:
     """Ten times, with the whole queue waiting; Asterisk tries waiting callers every second."""
     agent, line = centre.agent("1009"), LINES["moving"]
@@ -44,7 +44,7 @@ async def test_next_caller_is_never_offered_before_the_note_is_saved(centre: Sta
     assert wrapped >= CALLERS - 1
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(60, func_only=True)
 async def test_nothing_to_save_is_told(centre: Stage) -> None:
     """Saving a note without a wrap-up changes nothing and says so."""
     status, _ = await centre.screens["1015"].ask("POST", "/api/v1/agents/1015/wrap-up/end")
