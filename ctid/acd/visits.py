@@ -9,7 +9,7 @@ import msgspec
 from ctid.acd import members, talks, wrap_ups
 from ctid.acd.call import Leg
 from ctid.acd.facts import CallRouted, OfferOutcome, VisitOutcome
-from ctid.acd.linkage import leg_of
+from ctid.acd.linkage import leg_of, phone_leg
 from ctid.acd.offer import Offer, answer, end, made, refusal, ring
 from ctid.acd.queue_entry import DOOR_OUTCOMES, QueueEntry, Stage, advance, joined, left
 from ctid.acd.recording import Recording, name
@@ -53,12 +53,17 @@ def on_join(t: Tables, event: QueueCallerJoin) -> None:
         leg=leg.uniqueid,
         joined_at=event.at,
         caller_number=event.caller_number or call.caller_number,
-        caller_name=event.caller_name or call.caller_name,
+        caller_name=_own_name(event.caller_name, call.caller_name),
         rank=_rank(t, event.queue, event.position, event.count),
     )
     wait(t, entry)
     transferred = call.is_served or bool(call.consulted_from)
     t.facts.append(joined(entry, event.position, transferred=transferred))
+
+
+def _own_name(shown: str, given: str) -> str:
+    """The caller's own name: the dialplan puts words such as [VIP] before it, for the phones."""
+    return given if given and shown.endswith(given) else shown or given
 
 
 def _rank(t: Tables, queue: str, position: int, count: int) -> float:
@@ -109,9 +114,8 @@ def on_called(t: Tables, event: AgentCalled) -> None:
     wait(t, _replace(entry, offers=entry.offers | {uniqueid}))
     t.facts.append(made(offer))
     members.called(t, event.queue, event.interface, event.at)
-    phone = t.legs.get(uniqueid)
-    if phone is not None:
-        t.legs[uniqueid] = _replace(phone, agent=number)
+    phone = phone_leg(t, uniqueid, event.dest_channel or event.interface, caller.call, event.at)
+    t.legs[uniqueid] = _replace(phone, agent=number)
     t.ring(uniqueid, number, event.at)
 
 
@@ -236,9 +240,9 @@ def _winner(t: Tables, event: AgentConnect, entry: QueueEntry | None) -> Offer:
 
 
 def _begin_talk(t: Tables, caller: Leg, offer: Offer, event: AgentConnect) -> None:
-    phone = t.legs.get(offer.leg)
+    phone = phone_leg(t, offer.leg, event.dest_channel or event.interface, caller.call, event.at)
     number, interface = offer.agent, offer.interface
-    if phone is not None and phone.agent and phone.agent != number:  # somebody picked the call up
+    if phone.agent and phone.agent != number:  # somebody picked the call up
         number, interface = phone.agent, phone.interface
     call = t.calls[caller.call]
     t.calls[caller.call] = _replace(call, is_answered=True)
@@ -324,7 +328,7 @@ def _step(t: Tables, entry: QueueEntry, sign: str, at: datetime, *, hung_up: boo
     t.entries[entry.leg] = after
     if outcome is not None:
         close(t, entry.leg, at, outcome)
-    elif after.stage is not Stage.WAITING:
+    else:
         t.waiting[entry.queue].pop(entry.leg, None)
 
 
