@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Final
 
@@ -32,6 +33,7 @@ from ctid.agi.framing import AgiRequest
 from ctid.agi.server import FastAgiServer
 from ctid.routing.decide import Decision
 from ctid.settings import FastAgi
+from lab.bench import interleaved, ratio
 
 ROUNDS: Final = 5
 SECONDS: Final = 2.0
@@ -271,24 +273,22 @@ def _cpu(pid: int) -> float:
 # -- figures ------------------------------------------------------------------
 
 
-def run(rounds: int = ROUNDS) -> dict[str, object]:
-    """Measure, print a table, and return what ``scripts/bench`` prints as JSON."""
+def main() -> None:
+    """Measure, print a table and, last, one line of JSON."""
     seen: dict[str, list[Seen]] = {name: [] for name in SERVERS}
-    names = list(SERVERS)
-    for number in range(rounds):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            seen[name].append(measure(name))
-    figures = {name: _medians(found) for name, found in seen.items()}
+
+    def round_of(name: str) -> float:
+        seen[name].append(measure(name))
+        return seen[name][-1].throughput
+
+    throughput = interleaved({name: partial(round_of, name) for name in SERVERS}, ROUNDS)
+    kept = {name: rounds[-ROUNDS:] for name, rounds in seen.items()}
+    p99 = {name: [it.p99 for it in rounds] for name, rounds in kept.items()}
+    figures = {name: _medians(rounds) for name, rounds in kept.items()}
     _show(figures)
-    ours, peer = figures[OURS], figures[PEER]
-    return {
-        "bench": "agi",
-        "ratios": {
-            "throughput": round(ours["requests_per_second"] / peer["requests_per_second"], 2),
-            "p99": round(ours["p99_ms"] / peer["p99_ms"], 3),
-        },
-        "figures": figures | {"concurrency": CONCURRENCY, "variables": len(VARIABLES), "rounds": rounds},
-    }
+    ratios = {"throughput": ratio(throughput, OURS, PEER), "p99": ratio(p99, OURS, PEER)}
+    more = {"concurrency": CONCURRENCY, "variables": len(VARIABLES), "rounds": ROUNDS}
+    print(json.dumps({"bench": "agi", "ratios": ratios, "figures": figures | more}))
 
 
 def _medians(found: list[Seen]) -> dict[str, float]:
@@ -309,11 +309,6 @@ def _show(figures: Mapping[str, Mapping[str, float]]) -> None:
     for name, row in figures.items():
         table.add_row(name, *(f"{value:g}" for value in row.values()))
     Console(width=100).print(table)
-
-
-def main() -> None:
-    """Print the table and, last, one line of JSON."""
-    print(json.dumps(run()))
 
 
 if __name__ == "__main__":
