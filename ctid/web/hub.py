@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
@@ -64,6 +64,7 @@ class Hub:
         self._read_floor = floor
         self._now = now
         self._clients: set[Client] = set()
+        self._screens_of_user: Counter[str] = Counter()
         self._pop_screens: defaultdict[str, set[Client]] = defaultdict(set)
         self._floor_screens: set[Client] = set()
         self._floor = FloorState()
@@ -90,11 +91,12 @@ class Hub:
 
     def connections_of(self, user: str) -> int:
         """Count the screens of one user."""
-        return sum(client.user == user for client in self._clients)
+        return self._screens_of_user[user]
 
     def attach(self, client: Client, user: SignedIn) -> None:
         """Take a screen in, subscribe it to what its user may see, and send all of its state."""
         self._clients.add(client)
+        self._screens_of_user[client.user] += 1
         client.topics = {"floor", "pops"} if client.agent else {"floor"}
         self._index(client)
         topics = tuple(sorted(client.topics))
@@ -105,7 +107,12 @@ class Hub:
 
     def detach(self, client: Client) -> None:
         """Forget a screen; harmless if it is forgotten already."""
-        self._clients.discard(client)
+        if client not in self._clients:
+            return
+        self._clients.remove(client)
+        self._screens_of_user[client.user] -= 1
+        if not self._screens_of_user[client.user]:
+            del self._screens_of_user[client.user]
         client.topics = set()
         self._index(client)
 

@@ -230,7 +230,7 @@ class Sync(Command, frozen=True, kw_only=True, tag="sync"):
 
 
 class Seen(Command, frozen=True, kw_only=True, tag="seen"):
-    """The pop is visible on the screen; this is what delivery is measured by."""
+    """The pop is drawn on the screen; this is what delivery is measured by."""
 
     pop: Annotated[str, msgspec.Meta(max_length=64)]
 

@@ -85,12 +85,10 @@ function take(message) {
     speak(message.user.language).then(draw);
   }
   if (apply(message) === "sync") link.send({ type: "sync" });
-  if (message.type === "pop.offered") {
-    link.send({ type: "seen", pop: message.pop.id });
-    find("said").textContent = spoken(message.pop);
-  }
+  if (message.type === "pop.offered") find("said").textContent = spoken(message.pop);
   if (message.type === "pop.withdrawn") find("said").textContent = t("said.withdrawn", { why: named("offer", message.pop.reason) });
   drawSoon();
+  if (message.type === "pop.offered") queueMicrotask(() => link?.send({ type: "seen", pop: message.pop.id })); // drawn by now
 }
 
 function enter() {
