@@ -160,9 +160,8 @@ def _occupation(t: Tables, agent: Agent) -> tuple[str, str, str]:
         if leg in t.offers:
             offer = t.offers[leg]
             return offer.queue, offer.call, offer.leg
-    for leg in agent.lines | agent.rings:
-        if leg in t.legs:
-            return "", t.legs[leg].call, leg
+    for leg in agent.lines or agent.rings:
+        return "", t.legs[leg].call, leg
     if agent.wrap is not None:
         return agent.wrap.queue, agent.wrap.call, agent.wrap.leg
     return "", "", ""

@@ -9,7 +9,7 @@ import msgspec
 from ctid.acd.call import Call, EndReason, Leg, ended, interface_of, with_participants
 from ctid.acd.facts import CallMerged
 from ctid.acd.tables import Tables
-from ctid.ami.events import ChannelEvent, ShownChannel
+from ctid.ami.events import ChannelEvent, Newchannel, ShownChannel
 
 _replace = msgspec.structs.replace
 
@@ -66,6 +66,16 @@ def leg_of(t: Tables, event: ChannelEvent) -> Leg | None:
     elif leg.call != event.linkedid:
         leg = move(t, leg, event.linkedid, event.at)
     t.seen[uniqueid] = event.at
+    return leg
+
+
+def phone_leg(t: Tables, uniqueid: str, channel: str, linkedid: str, at: datetime) -> Leg:
+    """The leg of a phone that a queue rings, taken in if its own beginning was not heard."""
+    leg = t.legs.get(uniqueid)
+    if leg is None:
+        t.seen[uniqueid] = at
+        newborn = Newchannel(at=at, channel=channel, uniqueid=uniqueid, linkedid=linkedid)
+        leg = add(t, newborn, at, is_adopted=True)
     return leg
 
 

@@ -29,5 +29,4 @@ def verdict(outcome: OfferOutcome, rang: timedelta, rule: QueueRule) -> RingVerd
             return "declined"
         case "cancelled_by_caller" | "cancelled" | "answered_elsewhere":
             return "excluded" if rang <= rule.ring_limit else "no_answer"
-        case "unreachable" | "unknown_end":
-            return "excluded"
+    return "excluded"  # unreachable, unknown_end

@@ -27,5 +27,4 @@ def in_time(outcome: VisitOutcome, waited: timedelta, rule: QueueRule) -> bool |
             return False if patient else None
         case "timeout" | "exit_key" | "leave_empty" | "withdrawn" | "redirected":
             return False
-        case "join_empty" | "full" | "unknown_end":
-            return None
+    return None  # join_empty, full, unknown_end

@@ -19,10 +19,9 @@ _replace = msgspec.structs.replace
 def begin(t: Tables, talk: Talk) -> None:
     """Write a talk down and tell of it."""
     t.talks[talk.carrier] = talk
-    call = t.calls.get(talk.call)
-    if call is not None:
-        served = call.is_served or not talk.assisted
-        t.calls[talk.call] = _replace(call, talks=call.talks | {talk.carrier}, is_served=served)
+    call = t.calls[talk.call]
+    served = call.is_served or not talk.assisted
+    t.calls[talk.call] = _replace(call, talks=call.talks | {talk.carrier}, is_served=served)
     t.facts.append(started(talk))
 
 
@@ -166,9 +165,8 @@ def carried_on(t: Tables, half: str, uniqueid: str) -> None:
         return
     del t.talks[half]
     t.talks[uniqueid] = _replace(talk, carrier=uniqueid)
-    call = t.calls.get(t.legs[uniqueid].call)
-    if call is not None:
-        t.calls[call.linkedid] = _replace(call, talks=(call.talks - {half}) | {uniqueid})
+    call = t.calls[t.legs[uniqueid].call]
+    t.calls[call.linkedid] = _replace(call, talks=(call.talks - {half}) | {uniqueid})
 
 
 def leg_gone(t: Tables, leg: Leg, at: datetime, *, is_seen: bool = True) -> None:

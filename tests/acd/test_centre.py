@@ -144,6 +144,29 @@ def test_an_overflow_is_not_a_transfer_but_queueing_after_a_talk_is(watched: Wat
     assert outcomes(watched) == [("sales", "answered"), ("support", "timeout"), ("sales", "abandoned")]
 
 
+def test_the_dialplan_alone_may_tell_how_the_wait_ended(watched: Watched) -> None:
+    caller = watched.board.call()
+    watched.board.join(caller, "sales")
+    watched.board.leave(caller)
+    watched.board.tell(caller, "QueueExit", queue="sales", status="TIMEOUT")
+    watched.see()
+    assert outcomes(watched) == [("sales", "timeout")]
+
+
+def test_two_phones_picked_up_at_once_and_one_gets_the_caller(watched: Watched) -> None:
+    board = watched.board
+    caller = board.call()
+    board.join(caller, "sales")
+    loser, winner = board.ring(caller, SALES), board.ring(caller, SUPPORT)
+    board.up(loser)
+    board.up(winner)
+    board.connect(winner)
+    board.gone(loser, 26)
+    watched.see()
+    assert offers(watched) == [("1002", "answered"), ("1001", "answered_elsewhere")]
+    assert (watched.state("1001"), watched.state("1002")) == ("idle", "talking")
+
+
 def test_turned_away_at_the_door(watched: Watched) -> None:
     caller = watched.board.call()
     watched.board.tell(caller, "QueueExit", queue="full", status="FULL")

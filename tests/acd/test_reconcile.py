@@ -329,6 +329,40 @@ def test_spying_legs_are_never_calls() -> None:
     assert watched.told(CallEnded) == []
 
 
+def test_a_second_line_of_an_agent_who_talks_is_no_second_talk() -> None:
+    watched = Watched()
+    board = watched.board
+    board.login(SALES, "sales")
+    watched.talk()
+    watched.snapshot()
+    watched.centre.receive(LinkLost(at=board.at, why="test"))
+    own, other = board.leg(SALES), board.leg(SUPPORT)
+    for leg in (own, other):
+        board.up(leg)
+    board.bridge(own, other)
+    board.take()
+    board.wait(5)
+    watched.snapshot()
+    assert len(watched.told(TalkStarted)) == 1
+    assert watched.state("1001") == "talking"
+
+
+def test_who_left_the_queue_since_is_not_brought_back() -> None:
+    watched = Watched()
+    board = watched.board
+    caller = board.call()
+    board.join(caller, "sales")
+    board.wait(9)
+    watched.see()
+    old = board.snapshot()
+    board.wait(0.1)
+    board.leave(caller, "TIMEOUT")
+    watched.see()
+    watched.take(watched.centre.receive(old))
+    assert len(watched.told(CallerJoined)) == 1
+    assert [fact.outcome for fact in watched.told(CallerLeft)] == ["timeout"]
+
+
 def _fields(snapshot: object) -> dict[str, object]:
     return {name: getattr(snapshot, name) for name in snapshot.__struct_fields__}  # type: ignore[attr-defined]
 
