@@ -20,8 +20,8 @@ Nothing here decides what to believe: that is ``guard.py``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Final, Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -36,7 +36,6 @@ Kind = Literal["event", "reply", "banner", "stray"]
 Damage = Literal["", "torn", "damaged"]
 
 _END: Final = b"\r\n\r\n"
-_CONTROLS: Final = bytes(range(32)) + b"\x7f"
 _STAMP: Final = b"\r\nTimestamp: "
 _NUMBER: Final = b"\r\nSequenceNumber: "
 #: Seconds, dot, microseconds: fixed until the year 2286.
@@ -67,7 +66,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,60}(?:\([^()]{0,80}\))?")
 _BANNER: Final = b"Asterisk Call Manager"
 _MAX_BREEDS: Final = 512
-_MAX_SHAPES: Final = 64
+_MAX_SHAPES: Final = 8
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -95,6 +94,18 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.headers.get("ActionID", "") if self.number is None else ""
 
 
+class Shape(NamedTuple):
+    """How frames of a breed look that have the same headers in the same order.
+
+    Attributes:
+        read: The headers that are read, in their order.
+        matches: Finds their values in the rest of a frame, or finds the frame different.
+    """
+
+    read: tuple[str, ...]
+    matches: Callable[[str], re.Match[str] | None]
+
+
 class Breed:
     """One kind of prologue: an event's name with its privileges. Mutable: counts.
 
@@ -102,7 +113,7 @@ class Breed:
         wanted: Headers its class reads; ``None``: skipped.
         closing: Begins a header near the end of every whole frame; empty: unknown.
         only_if: Read a frame after all if its ``closing`` header is this.
-        shapes: Where the headers that are read stand, keyed by the headers of a frame.
+        shapes: Those seen so far; one, or a few.
         seen: Frames so far.
     """
 
@@ -114,7 +125,7 @@ class Breed:
         self.seen = 0
         self.only_if = b""
         self.closing = b"\r\nLinkedid: " if b"\r\nLinkedid: " in part else b""
-        self.shapes: dict[tuple[str, ...], tuple[tuple[str, int], ...]] = {}
+        self.shapes: list[Shape] = []
         if name in ONLY_IF:
             header, value = ONLY_IF[name]
             self.closing = f"\r\n{header}: ".encode()
@@ -190,14 +201,19 @@ class Framer:
                 frames.extend(self._look(part))
                 continue
             closing = rest.rfind(breed.closing)
-            if closing < 0 or not (digits := rest[_NUMBER_AT : rest.find(b"\r", _NUMBER_AT)]).isdigit():
+            try:
+                number = int(rest[_NUMBER_AT : rest.find(b"\r", _NUMBER_AT)])
+            except ValueError:
+                closing = -1
+            if closing < 0:
                 frames.extend(self._look(part))
                 continue
             breed.seen += 1
             if breed.wanted is None or (breed.only_if and not rest.startswith(breed.only_if, closing)):
-                frames.append(int(digits))
+                frames.append(number)
             else:
-                frames.append(_read(breed, part, int(digits), stamped=True))
+                read = _read(breed, rest.decode("utf-8", "replace"), number)
+                frames.append(read or _read_lines(breed, part, number, stamped=True))
         return frames
 
     def _look(self, part: bytes) -> Iterator[Frame | int]:
@@ -227,7 +243,7 @@ class Framer:
         breed.seen += 1
         if breed.wanted is None or breed.only_if not in part:
             return number
-        return _read(breed, part, number, stamped=stamped)
+        return _read_lines(breed, part, number, stamped=stamped)
 
 
 def _take_banner(whole: bytes, frames: list[Frame | int]) -> bytes:
@@ -247,36 +263,46 @@ def _is_torn(part: bytes) -> bool:
     return listed >= 0 and part.find(b"\r\nLinkedID: ", listed) < 0
 
 
-def _read(breed: Breed, part: bytes, number: int, *, stamped: bool) -> Frame:
-    """Check a frame whole and take out the headers that its class reads."""
-    text = part.decode(errors="replace")
-    # One split for names and values; a line break stays at the front of each name, so
-    # a value that looks like a header can not be taken for one.
-    tokens = text.replace("\r\n", ": \n").split(": ")
-    names = tuple(tokens[::2])
-    shape = breed.shapes.get(names)
-    if shape is None or len(tokens) != 2 * len(names):
-        return _read_lines(breed, text, number, stamped=stamped)
-    damage: Damage = "" if _is_clean(part, len(names)) else "damaged"
-    headers = {name: tokens[place] for name, place in shape}
-    return Frame(
-        kind="event", name=breed.name, number=number, stamped=stamped, headers=headers, damage=damage
-    )
+def _read(breed: Breed, rest: str, number: int) -> Frame | None:
+    """Take out the headers that an event's class reads, if the frame has a known shape.
+
+    A shape is the order of its headers. Its expression covers every byte, so what matches
+    is checked whole: in form, each header once, and no control character anywhere.
+    """
+    for shape in breed.shapes:
+        if found := shape.matches(rest):
+            headers = dict(zip(shape.read, found.groups(), strict=True))
+            return Frame(kind="event", name=breed.name, number=number, stamped=True, headers=headers)
+    return None
 
 
-def _read_lines(breed: Breed, text: str, number: int, *, stamped: bool) -> Frame:
+def _read_lines(breed: Breed, part: bytes, number: int, *, stamped: bool) -> Frame:
     """Do the same line by line, and remember the shape of a good frame."""
-    pairs, damage = _pairs(text)
+    pairs, damage = _pairs(part.decode(errors="replace"))
     names = tuple(name for name, _ in pairs)
     damage = damage or _damage_of(names)
     wanted = breed.wanted or frozenset()
-    if not damage and len(breed.shapes) < _MAX_SHAPES:
-        places = tuple((name, 2 * place + 1) for place, name in enumerate(names) if name in wanted)
-        breed.shapes[(names[0], *("\n" + name for name in names[1:]))] = places
+    if not damage and stamped and len(names) == len(set(names)) and len(breed.shapes) < _MAX_SHAPES:
+        breed.shapes.append(_shape(names, wanted))
     headers = {name: value for name, value in pairs if name in wanted}
     return Frame(
         kind="event", name=breed.name, number=number, stamped=stamped, headers=headers, damage=damage
     )
+
+
+def _shape(names: tuple[str, ...], wanted: frozenset[str]) -> Shape:
+    """Write the expression for what follows the prologue's ``Timestamp: ``."""
+    lines = [
+        f"{'' if name == 'Timestamp' else re.escape(name) + ': '}{_value(name, wanted)}" for name in names
+    ]
+    expression = re.compile("\r\n".join(lines[names.index("Timestamp") :]))
+    return Shape(tuple(name for name in names if name in wanted), expression.fullmatch)
+
+
+def _value(name: str, wanted: frozenset[str]) -> str:
+    # Possessive: a value ends at its line break or not at all.
+    anything = r"[^\x00-\x1f\x7f]*+"
+    return f"({anything})" if name in wanted else anything
 
 
 def _whole(part: bytes) -> Frame:
@@ -322,7 +348,3 @@ def _damage_of(names: tuple[str, ...], event: str = "") -> Damage:
             if mine != [prefix + part for part in _DESCRIPTION]:
                 return "torn"
     return ""
-
-
-def _is_clean(part: bytes, lines: int) -> bool:
-    return len(part) - len(part.translate(None, _CONTROLS)) == 2 * (lines - 1)
