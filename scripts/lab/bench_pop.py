@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import aiohttp
 from rich.console import Console
 from rich.table import Table
 
-from lab.floor import Line
+from lab.floor import LINES, Line
 from lab.places import HOME
 from lab.ports import free_udp_port
 from lab.sipp import LOAD_IP, Load, play
@@ -109,7 +109,10 @@ async def measure(stage: Stage, rate: float, port: int) -> Round:
 async def rounds() -> list[Round]:
     """Play every rate on a fresh stage."""
     port = free_udp_port(LOAD_IP)
-    lines = {"load": Line("4901", "load", "consultation", CREW, wrap_up=0)}
+    lines = {
+        "load": Line("4901", "load", "consultation", CREW, wrap_up=0),
+        "overflow": replace(LINES["overflow"], agents=()),
+    }
     elsewhere = dict.fromkeys(CREW, (LOAD_IP, port))
     with tempfile.TemporaryDirectory(prefix="bench-", dir=HOME) as folder:
         async with Stage(Path(folder), lines=lines, agents=(), elsewhere=elsewhere) as stage:
