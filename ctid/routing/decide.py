@@ -9,7 +9,8 @@ from typing import Final, Literal
 import msgspec
 
 from ctid.acd.facts import ZERO
-from ctid.routing.policy import TITLES, CallerClass, Line, Policy
+from ctid.routing.policy import Policy
+from ctid.routing.sections import TITLES, CallerClass, Line
 from ctid.routing.variables import FROM_ROUTE
 
 NOBODY: Final[Mapping[str, frozenset[str]]] = {}

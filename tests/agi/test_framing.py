@@ -270,3 +270,37 @@ def test_b42_a_command_that_old_asterisk_would_cut_in_two_is_refused(value: str)
 def test_the_sentinel_is_last_whatever_the_order() -> None:
     commands = set_variables({"CTID_OK": "0", "CTID_QUEUE": "repair"})
     assert commands == [b'SET VARIABLE CTID_QUEUE "repair"\n', b'SET VARIABLE CTID_OK "1"\n']
+
+
+# -- anything at all ----------------------------------------------------------
+
+
+@given(st.lists(st.binary(max_size=400), max_size=20))
+def test_b33_b45_no_bytes_break_the_reader_of_requests(pieces: list[bytes]) -> None:
+    reader = RequestReader()
+    for piece in pieces:
+        try:
+            found = reader.feed(piece)
+        except AgiFramingError:
+            return
+        if found:
+            assert set(found.script) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-")
+            return
+
+
+@given(
+    st.lists(
+        st.binary(max_size=60)
+        | st.sampled_from(
+            [b"200 result=1\n", b"HANGUP\n", b"520-x\n", b"520 y\n", b"100 Trying\n", b"\n", b"\r\n"]
+        ),
+        max_size=30,
+    )
+)
+def test_b39_b45_no_bytes_break_the_reader_of_replies(pieces: list[bytes]) -> None:
+    whole, cut = ReplyReader(), ReplyReader()
+    at_once = list(whole.feed(b"".join(pieces)))
+    piecewise = [reply for piece in pieces for reply in cut.feed(piece)]
+    assert at_once == piecewise
+    assert (whole.hung_up, whole.ignored) == (cut.hung_up, cut.ignored)
+    assert all(100 < reply.code < 1000 for reply in at_once)
