@@ -43,6 +43,7 @@ class FloorTime:
         self._since: dict[str, datetime] = {}
         self._uncovered_since: dict[str, datetime] = {}  # empty until the first agent is seen
         self._members: Counter[str] = Counter()
+        self._is_known = False
 
     def joined(self, queue: str, at: datetime) -> None:
         """A caller waits since ``at``."""
@@ -68,11 +69,17 @@ class FloorTime:
             self._since[fact.agent] = fact.at
         known = before.queues if before else frozenset()
         self._cover_until(fact.at, known.union(queues) if self._uncovered_since else self._queues)
-        if before and before.state == "logged_out" and fact.state != "logged_out":
+        # Whom the first snapshot shows has logged in before we watched.
+        was_out = before.state == "logged_out" if before else self._is_known
+        if was_out and fact.state != "logged_out":
             self._instruments.logins.labels(agent).inc()
         self._doing[fact.agent] = _Doing(fact.state, fact.reason, frozenset(queues))
         self._members.subtract(before.queues if before and before.state in _COVERS else ())
         self._members.update(queues if fact.state in _COVERS else ())
+
+    def resynchronised(self) -> None:
+        """Every agent who is there has been told of."""
+        self._is_known = True
 
     def reckon(self, now: datetime) -> None:
         """Bring every gauge and every running second up to ``now``."""

@@ -257,6 +257,10 @@ class Instruments:
 
     def _daemon(self, sinks: Sequence[str]) -> None:
         self.anomalies = self._counter("ctid_anomalies", "Events that did not fit what was believed.", "kind")
+        self.resyncs = self._counter("ctid_resyncs", "Comparisons with Asterisk's own picture.")
+        self.corrections = self._counter(
+            "ctid_resync_corrections", "How much of ours was wrong, all comparisons together."
+        )
         self.outbox = self._gauge("ctid_outbox_facts", "Facts not yet delivered.", "sink")
         self.dropped = self._counter("ctid_sink_dropped", "Facts a sink lost for want of room.", "sink")
         self.db_errors = self._counter("ctid_db_errors", "Uses of PostgreSQL that failed.")

@@ -28,6 +28,7 @@ from ctid.sinks.instruments import FINISHED, NO_QUEUE, NO_TEAM, OTHER, VERDICTS,
 #: What a name from outside must look like to become a label, and how many we take.
 _LABEL: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,39}")
 _MOST_LABELS: Final = 200
+_MOST_EXPECTED: Final = 500
 _LOCK_SECONDS: Final = 0.002
 _PATIENCE_SECONDS: Final = 0.1
 _LE: Final = re.compile(r'le="[^"]*",?')
@@ -80,6 +81,7 @@ class MetricsSink:
         self._elapsed = elapsed
         self._written: tuple[datetime, float] | None = None
         self._names: dict[str, set[str]] = {}
+        self._expected: set[tuple[str, str]] = set()
         self._caller_legs: dict[str, str] = {}
         self._outbound: set[tuple[str, str]] = set()
         self._outboxes: dict[str, Callable[[], int]] = {}
@@ -185,14 +187,27 @@ class MetricsSink:
     @_take.register
     def _(self, fact: facts.AgentStateChanged) -> None:
         agent = self._agent(fact.agent)
-        for queue in fact.queues:  # his series in these queues are known from now on
-            for verdict in VERDICTS:
-                self.instruments.ring_rule.labels(self._queue(queue), agent, verdict)
+        for queue in fact.queues:
+            self._expect_offers(self._queue(queue), agent)
         self._floor.changed(fact, agent, [self._queue(queue) for queue in fact.queues])
+
+    @_take.register
+    def _(self, fact: facts.Resynchronised) -> None:
+        self.instruments.resyncs.inc()
+        self.instruments.corrections.inc(fact.corrections)
+        self._floor.resynchronised()
 
     @_take.register
     def _(self, fact: facts.Anomaly) -> None:
         self.instruments.anomalies.labels(self._name("anomaly", fact.kind)).inc()
+
+    def _expect_offers(self, queue: str, agent: str) -> None:
+        """Let an agent's series in a queue stand at 0 before his first offer, on all but huge floors."""
+        if (queue, agent) in self._expected or len(self._expected) >= _MOST_EXPECTED:
+            return
+        self._expected.add((queue, agent))
+        for verdict in VERDICTS:
+            self.instruments.ring_rule.labels(queue, agent, verdict)
 
     # -- what no fact tells ----------------------------------------------------
 

@@ -60,11 +60,14 @@ class Pool:
     """At most ``database.pool`` connections, each use of one bounded by ``database.timeout``.
 
     Cancelling a caller gives its connection back, or closes it.
+
+    Attributes:
+        on_error: Called at every use that failed; may be set later.
     """
 
     def __init__(self, database: Database, *, on_error: Callable[[], None] = lambda: None) -> None:
         self._database = database
-        self._on_error = on_error
+        self.on_error = on_error
         self._seconds = database.timeout.total_seconds()
         self._pool: asyncpg.Pool[Record] | None = None
 
@@ -159,5 +162,5 @@ class Pool:
         try:
             yield
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-            self._on_error()
+            self.on_error()
             raise translated(error) from error

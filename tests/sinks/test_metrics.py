@@ -24,6 +24,7 @@ from ctid.acd.facts import (
     CallStarted,
     Fact,
     OfferEnded,
+    Resynchronised,
     TalkStarted,
 )
 from ctid.acd.rules import RING_CYCLES, QueueRule
@@ -277,15 +278,22 @@ async def test_seconds_in_a_state_grow_while_it_lasts_and_never_shrink() -> None
     assert page("ctid_agent_state_seconds_total", state="paused", reason="other", **spent) == 0
 
 
-async def test_logins_count_after_the_first_sight() -> None:
+async def test_logins_are_not_whom_we_find_there_at_first() -> None:
     told = [
-        state(0, "201", "logged_out"),
-        state(5, "201", "idle", previous="logged_out"),
-        state(6, "202", "idle"),
+        state(0, "201", "idle"),
+        state(0, "202", "logged_out"),
+        Resynchronised(at=BEGIN, corrections=2),
+        state(5, "202", "idle"),
+        state(6, "301", "idle"),  # never seen before: he was not logged in
+        state(7, "301", "unreachable"),
+        state(8, "301", "idle"),
     ]
     page = await page_after(list(told))
-    assert page("ctid_agent_logins_total", agent="201") == 1
-    assert page.get("ctid_agent_logins_total", agent="202") is None
+    assert page.get("ctid_agent_logins_total", agent="201") is None
+    assert page("ctid_agent_logins_total", agent="202") == 1
+    assert page("ctid_agent_logins_total", agent="301") == 1
+    assert page("ctid_resyncs_total") == 1
+    assert page("ctid_resync_corrections_total") == 2
 
 
 async def test_uncovered_is_open_with_nobody_available() -> None:
