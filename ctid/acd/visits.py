@@ -115,6 +115,8 @@ def on_called(t: Tables, event: AgentCalled) -> None:
     t.facts.append(made(offer))
     members.called(t, event.queue, event.interface, event.at)
     phone = phone_leg(t, uniqueid, event.dest_channel or event.interface, caller.call, event.at)
+    if phone.agent and phone.agent != number:
+        t.silent(uniqueid, phone.agent, event.at)
     t.legs[uniqueid] = _replace(phone, agent=number)
     t.ring(uniqueid, number, event.at)
 
@@ -248,6 +250,7 @@ def _begin_talk(t: Tables, caller: Leg, offer: Offer, event: AgentConnect) -> No
     t.calls[caller.call] = _replace(call, is_answered=True)
     at = offer.answered_at or event.at
     members.called(t, event.queue, offer.interface, event.at)
+    t.legs[offer.leg] = _replace(phone, agent=number, is_up=True)
     t.line_up(offer.leg, number, at)
     talk = Talk(
         agent=number,

@@ -743,6 +743,21 @@ def test_a_missed_ringing_still_answers_the_caller(watched: Watched) -> None:
     board.connect(phone)
     watched.see()
     assert outcomes(watched) == [("sales", "answered")]
+    board.hang_up(phone)
+    assert watched.state("1001") == "idle"
+
+
+def test_a_phone_that_said_whose_it_is_before_the_queue_did(watched: Watched) -> None:
+    board = watched.board
+    caller = board.call()
+    board.join(caller, "sales")
+    phone = board.leg(SALES, caller)
+    board._newstate(phone, "Ringing")
+    assert watched.state("1001") == "ringing"
+    board.said.append(
+        ami.AgentCalled(**board._in_queue(caller), interface=SUPPORT, dest_uniqueid=phone)  # type: ignore[arg-type]
+    )
+    assert (watched.state("1001"), watched.state("1002")) == ("idle", "ringing")
 
 
 def test_saying_everything_twice_changes_nothing() -> None:
