@@ -208,6 +208,8 @@ async def test_pop_by_opaque_id_needs_no_sign_in(daemon: WebDaemon, http: aiohtt
     for path in (f"/pop/{pop.id}", "/pop/0", f"/pop/{made.leg}"):
         async with http.get(path) as answer:
             assert (answer.status, (await answer.json())["code"]) == (404, "unknown_pop")
+        async with http.get(path, headers=headers) as answer:
+            assert (answer.status, "This call is over." in await answer.text()) == (404, True)
 
 
 @pytest.mark.parametrize(("headers", "status"), [(BEARER, 200), (LEADER, 200), (OTHER, 404), ({}, 401)])

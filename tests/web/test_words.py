@@ -45,7 +45,7 @@ def used() -> set[str]:
     for text in sources().values():
         keys |= set(re.findall(r"""\bt\("([\w.:-]+)\"""", text))
         keys |= set(re.findall(r'data-t(?:-label)?="([\w.:-]+)"', text))
-        keys |= set(re.findall(r"""say\["([\w.:-]+)"\]""", text))
+        keys |= set(re.findall(r"""(?:say|words\(language\))\[["']([\w.:-]+)["']\]""", text))
         keys |= {key for pair in re.findall(r't\(\w+ \? "([\w.]+)" : "([\w.]+)"', text) for key in pair}
         keys |= set(re.findall(r'"((?:banner|problem)\.\w+)"', text))
         kinds = re.findall(r"""(?:t\(`|say(?:\.get\(|\[)f["'])([\w.]+)\.(?:\$?{)""", text)

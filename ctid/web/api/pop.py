@@ -6,11 +6,12 @@ the pop is open or on the missed list; with ``?leg=`` one has to be signed in.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from aiohttp import hdrs, web
 
-from ctid.sinks.pop import Pop
+from ctid.sinks.pop import Background, OpenTicket, Pop
 from ctid.sinks.pop_book import PopBook
 from ctid.web.gate import may_act_for
 from ctid.web.routes import Problem, Rights, Route, json, refused
@@ -51,33 +52,45 @@ class PopApi:
 
 
 def _answer(request: web.Request, pop: Pop | None) -> web.StreamResponse:
-    if pop is None:
-        return refused(404, "unknown_pop", _GONE)
     if "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
-        return json(pop)
-    page = _page(pop, preferred(request.headers.get(hdrs.ACCEPT_LANGUAGE, "")))
-    return web.Response(text=page, content_type="text/html")
+        return json(pop) if pop else refused(404, "unknown_pop", _GONE)
+    language = preferred(request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
+    page = _page(pop, language) if pop else _frame(f"<p>{escape(words(language)['pop.gone'])}</p>", language)
+    return web.Response(text=page, status=200 if pop else 404, content_type="text/html")
+
+
+def _frame(content: str, language: str, *, title: str = "ctid", state: str = "") -> str:
+    return (
+        f"<!doctype html><html lang='{language}'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(title)}</title><link rel='stylesheet' href='/ui/page.css'></head>"
+        f"<body class='lone'><main class='card pop' data-state='{state}'>{content}</main></body></html>"
+    )
 
 
 def _page(pop: Pop, language: str) -> str:
     """Write the page; everything that is not ours is escaped."""
     say = words(language)
     who = pop.caller_name or pop.caller_number or say["caller.unknown"]
-    why = " · ".join(
-        part for part in (say.get(f"business.{pop.business}", pop.business), pop.line, pop.queue) if part
+    vip = f" <strong class='vip'>{escape(say['pop.vip'])}</strong>" if pop.vip else ""
+    number = f"<p class='number'>{escape(pop.caller_number)}</p>" if pop.caller_name else ""
+    why = (say.get(f"business.{pop.business}", pop.business), pop.line, pop.queue)
+    background = pop.background or Background()
+    calls = [
+        f"{call.at:%Y-%m-%d %H:%M} UTC · {call.queue} · {say.get(f'outcome.{call.outcome}', call.outcome)}"
+        for call in background.calls
+    ]
+    content = (
+        f"<p class='state'>{escape(say[f'pop.state.{pop.state}'])}{vip}</p>"
+        f"<h1>{escape(who)}</h1>{number}<p>{escape(' · '.join(part for part in why if part))}</p>"
+        + _list(say["pop.tickets"].replace("{n}", str(len(background.tickets))), background.tickets)
+        + _list(say["pop.calls"], calls)
     )
-    state = say[f"pop.state.{pop.state}"]
-    vip = f"<strong class='vip'>{escape(say['pop.vip'])}</strong> " if pop.vip else ""
-    rows = "".join(
-        f"<li>{escape(call.at.strftime('%Y-%m-%d %H:%M'))} UTC · {escape(call.queue)} · "
-        f"{escape(say.get(f'outcome.{call.outcome}', call.outcome))}</li>"
-        for call in (pop.background.calls if pop.background else ())
-    )
-    return (
-        f"<!doctype html><html lang='{language}'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(who)}</title><link rel='stylesheet' href='/ui/page.css'></head>"
-        f"<body class='lone'><main class='pop' data-state='{pop.state}'><p>{vip}{escape(state)}</p>"
-        f"<h1>{escape(who)}</h1><p class='number'>{escape(pop.caller_number)}</p>"
-        f"<p>{escape(why)}</p><ul>{rows}</ul></main></body></html>"
-    )
+    return _frame(content, language, title=who, state=pop.state)
+
+
+def _list(heading: str, items: Sequence[str | OpenTicket]) -> str:
+    if not items:
+        return ""
+    texts = (item if isinstance(item, str) else item.title for item in items)
+    return f"<h2>{escape(heading)}</h2><ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
