@@ -16,6 +16,8 @@ from lab.errors import FetchFailed, MissingTool
 from lab.places import CACHE
 from lab.progress import ignore
 
+pytestmark = pytest.mark.timeout(300)  # a slow mirror is no failure
+
 SMALL = debian.PackageSet(("bookworm",), ("hostname",), ("bin/hostname",))
 TOOLS = ("apt-get", "apt-config", "dpkg", "dpkg-deb", "tar", "gpgv")
 

@@ -16,6 +16,8 @@ from lab import debian
 from lab.errors import PostgresFailed
 from lab.postgres import PrivatePostgres, installed_programs
 
+pytestmark = pytest.mark.timeout(300)  # may have to fetch, and initdb is slow on a busy machine
+
 
 @pytest.fixture(params=["installed", "fetched"])
 def programs(request: pytest.FixtureRequest) -> Path:
@@ -50,7 +52,6 @@ async def ask(dsn: str, *statements: str) -> object:
         await connection.close()
 
 
-@pytest.mark.timeout(300)  # may have to fetch
 async def test_rows_survive_kill_stop_and_a_second_object(tmp_path: Path, programs: Path) -> None:
     folder = tmp_path / "postgres"
     server = PrivatePostgres(folder, programs=programs)
