@@ -21,11 +21,11 @@ from ctid.settings import Asterisk, FastAgi
 from lab import sip
 from lab.ami_link import AmiLink
 from lab.dialog import CallFailedError, PhoneCall
-from lab.exchange import TRUNK_IP, Exchange, LabQueue
+from lab.exchange import TRUNK_IP, Exchange, ExchangeFailed
 from lab.phone import Phone, Plan
 from lab.places import ROOT
 from lab.ports import free_udp_port
-from lab.rtp import ulaw
+from lab.rtp import amplitude, ulaw
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -77,12 +77,17 @@ def exchange(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     made = Exchange(
         request.param,
         folder=folder,
-        agents={number: (AGENT_IP, free_udp_port(AGENT_IP)) for number in ("1001", "1002", "1003", "1009")},
+        agents={
+            number: (AGENT_IP, free_udp_port(AGENT_IP)) for number in ("1001", "1002", "1003", "1004", "1009")
+        },
         supervisors=["1009"],
         members={"repair": ["1001"], "complaint": ["1002"], "overflow": ["1003"]},
-        queues=[LabQueue("brief", ["1001"], options={"timeout": 30})],
+        agent_queues={"1004": "overflow&survey:2"},
         pop_url="https://ctid.example/pop/%s",
     )
+    rules = made.folder / "etc" / "queuerules.conf"
+    with rules.open("a", encoding="utf-8") as file:
+        file.write("[lab-skills]\npenaltychange => 0,0\npenaltychange => 2,1\npenaltychange => 3,2\n")
     with made:
         yield made
 
@@ -115,6 +120,7 @@ async def floor(exchange: Exchange) -> AsyncIterator[Floor]:
         agents["1001"],
         agents["1002"],
         agents["1003"],
+        agents["1004"],
         agents["1009"],
     ):
         await ami.event("FullyBooted")
@@ -182,8 +188,6 @@ async def seconds_to_ring(floor: Floor, number: str, dialled: str = "5001") -> f
 
 def tone(file: Path, hertz: int) -> float:
     """Return how strong a frequency is in the last second of a WAV file: 8000 is a phone's own tone."""
-    from lab.rtp import amplitude
-
     with wave.open(str(file), "rb") as sound:
         assert (sound.getnchannels(), sound.getframerate()) == (1, 8000)
         frames = sound.readframes(sound.getnframes())[-16_000:]
@@ -426,3 +430,139 @@ async def test_a_key_leads_to_the_overflow(floor: Floor) -> None:
         await floor.rings_at("1003")
     pressed = await floor.ami.event("UserEvent", lambda event: event["UserEvent"] == "ExitKey")
     assert (pressed["Queue"], pressed["Digit"]) == ("repair", "0")
+
+
+# -- agents ----------------------------------------------------------------------------------
+
+
+async def member(floor: Floor, queue: str, number: str) -> dict[str, str] | None:
+    """Return what Asterisk says of an agent in a queue now."""
+    seen = len(floor.ami.events)
+    await floor.ami.ask("QueueStatus", Queue=queue)
+    await floor.ami.event("QueueStatusComplete", lambda event: event in floor.ami.events[seen:])
+    shown = [event for event in floor.ami.events[seen:] if event["Event"] == "QueueMember"]
+    return next((event for event in shown if event["Location"] == f"PJSIP/{number}"), None)
+
+
+async def test_an_agent_logs_in_pauses_and_logs_out_by_telephone(floor: Floor) -> None:
+    phone = floor.agents["1004"]
+    await (await phone.dial("*11")).answered()
+    await floor.ami.event("QueueMemberAdded", lambda event: event["Queue"] == "agent-1004")
+    added = {event["Queue"]: event for event in floor.ami.named("QueueMemberAdded")}
+    assert {queue: event["Penalty"] for queue, event in added.items()} == {
+        "overflow": "0",
+        "survey": "2",
+        "agent-1004": "0",
+    }
+    assert {(event["Interface"], event["MemberName"]) for event in added.values()} == {("PJSIP/1004", "1004")}
+    await (await phone.dial("*131")).answered()
+    paused = await floor.ami.event("QueueMemberPause", lambda event: event["Paused"] == "1")
+    assert (paused["Interface"], paused["PausedReason"]) == ("PJSIP/1004", "meal")
+    await (await phone.dial("*14")).answered()
+    await floor.ami.event("QueueMemberPause", lambda event: event["Paused"] == "0")
+    now = await member(floor, "survey", "1004")
+    assert now
+    assert now["Paused"] == "0"
+    await (await phone.dial("*12")).answered()
+    await floor.ami.event("QueueMemberRemoved", lambda event: event["Queue"] == "agent-1004")
+    assert await member(floor, "survey", "1004") is None
+    assert await member(floor, "overflow", "1004") is None
+
+
+async def test_agents_call_each_other_and_nobody_else(floor: Floor) -> None:
+    await floor.agents["1001"].dial("1002")
+    offer = await floor.rings_at("1002")
+    assert sip.display_name_of(offer.invite.first("from")) == "Agent 1001"
+    for number in ("1002&PJSIP", "13800138000", "00861380013", "9999", "*551002"):
+        call = await floor.agents["1001"].dial(number)
+        with pytest.raises(CallFailedError, match=r"404|484"):
+            await call.answered()
+
+
+async def test_a_blind_transfer_keeps_call_and_recording(floor: Floor) -> None:
+    name = "22222222-89ab-4cde-8f01-23456789abcd"
+    async with daemon(floor.exchange, CTID_RECORDING=name):
+        call = await floor.dial()
+        first = await floor.rings_at("1001")
+        await first.answered()
+        await asyncio.sleep(1)
+        await first.transfer(floor.agents["1001"].uri("8003"))
+        second = await floor.rings_at("1002")
+        await second.answered()
+        await asyncio.sleep(2)
+        await call.hang_up()
+        await _silence(floor.exchange)
+    assert second.invite.first("x-ctid-call") == first.invite.first("x-ctid-call")
+    assert second.invite.first("call-info") != first.invite.first("call-info")
+    assert sip.display_name_of(second.invite.first("from")) == "[报修][VIP]王小明"
+    agent = floor.exchange.recordings / f"{name}-agent.wav"
+    with wave.open(str(agent), "rb") as sound:
+        assert sound.getnframes() / 8000 > 2.5  # both agents, not the wait between
+    assert tone(agent, 1000) > 4000
+    assert len(floor.ami.named("MixMonitorStart")) == 1
+
+
+async def test_an_attended_transfer_to_a_queue(floor: Floor) -> None:
+    async with daemon(floor.exchange):
+        call = await floor.dial()
+        first = await floor.rings_at("1001")
+        await first.answered()
+        consult = await floor.agents["1001"].dial("8003")
+        second = await floor.rings_at("1002")
+        await asyncio.gather(consult.answered(), second.answered())
+        await first.transfer_to(consult)
+        await first.ended(5)
+        await asyncio.sleep(1)
+        assert not call.why
+        assert call.rtp.heard(1000) > 4000
+        assert second.rtp.heard(400) > 4000
+
+
+async def test_team_leaders_listen_unheard(floor: Floor) -> None:
+    async with daemon(floor.exchange):
+        call = await floor.dial()
+        offer = await floor.rings_at("1001")
+        await offer.answered()
+        spy = await floor.agents["1009"].dial("*551001")
+        await spy.answered()
+        await asyncio.sleep(1.5)
+        assert spy.rtp.heard(400) > 2000  # the caller
+        assert spy.rtp.heard(1000) > 2000  # the agent
+        await floor.ami.event("ChanSpyStart")
+        before = call.rtp.heard(400)  # his own tone never comes back, nor does anybody third's
+        assert before < 100
+        await call.hang_up()
+        await spy.ended(5)
+
+
+async def test_skills_relax_with_the_time_waited(floor: Floor) -> None:
+    await floor.ami.ask("QueueAdd", Queue="survey", Interface="PJSIP/1002", Penalty="2")
+    try:
+        async with daemon(floor.exchange, CTID_QUEUE="survey", CTID_RULE="lab-skills", CTID_TIMEOUT="15"):
+            assert 1.5 < await seconds_to_ring(floor, "1002") < 6
+    finally:
+        await floor.ami.ask("QueueRemove", Queue="survey", Interface="PJSIP/1002")
+
+
+# -- what happens to Asterisk itself; last, since it breaks it --------------------------------
+
+
+async def test_freezing_thawing_and_killing(exchange: Exchange) -> None:
+    exchange.freeze()
+    link = AmiLink(exchange.ami_port, "ctid", exchange.ctid_secret_file)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(link.__aenter__(), 0.5)
+    exchange.thaw()
+    async with AmiLink(exchange.ami_port, "ctid", exchange.ctid_secret_file) as ami:
+        await ami.event("FullyBooted")
+    exchange.kill()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", exchange.ami_port)
+    exchange.start()
+
+
+def test_an_asterisk_that_can_not_start_says_why(tmp_path: Path) -> None:
+    broken = Exchange(22, folder=tmp_path, dialplan="#include does-not-exist.conf")
+    (tmp_path / "etc" / "modules.conf").write_text("[modules]\nautoload = no\nrequire = no_such.so\n")
+    with pytest.raises(ExchangeFailed, match=r"no_such[\s\S]*ended while starting"):
+        broken.start()
