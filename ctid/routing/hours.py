@@ -61,10 +61,10 @@ def parse_span(text: object) -> Span:
 Spans = tuple[Annotated[Span, BeforeValidator(parse_span)], ...]
 
 
-def overlaps(week: tuple[Spans, ...]) -> list[str]:
+def overlaps(week: tuple[Spans, ...], names: tuple[str, ...] = DAYS) -> list[str]:
     """Say which spans of seven days lie upon each other, the turn of the week included."""
     spans = sorted(
-        (number * DAY + span.start, number * DAY + span.end, f"{DAYS[number]} {span}")
+        (number * DAY + span.start, number * DAY + span.end, f"{names[number]} {span}")
         for number, day in enumerate(week)
         for span in day
     )
@@ -161,9 +161,9 @@ class Hours(Section):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        found = overlaps(self.week)
-        if found:
-            raise ValueError("; ".join(found))
+        names = tuple("workdays" if day in DAYS[:5] and getattr(self, day) is None else day for day in DAYS)
+        if found := overlaps(self.week, names):
+            raise ValueError("; ".join(dict.fromkeys(found)))
         if self.always == any(self.week):
             raise ValueError("give either always = true, or the hours of at least one day")
         return self

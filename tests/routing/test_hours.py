@@ -153,6 +153,10 @@ def test_what_is_no_span_is_refused(text: object) -> None:
             {"sunday": ["20:00-02:00"], "monday": ["01:00-03:00"]},
             "sunday 20:00-02:00 overlaps monday 01:00-03:00",
         ),
+        (
+            {"workdays": ["08:00-12:00", "11:00-13:00"]},
+            "error, workdays 08:00-12:00 overlaps workdays 11:00-13:00; shorten one of them ",
+        ),
         ({}, "at least one day"),
         ({"always": True, "monday": ["08:00-12:00"]}, "either always"),
         ({"monday": ["08:00"]}, "hours are written"),
