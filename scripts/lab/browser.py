@@ -7,6 +7,8 @@ same script as the browser.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import shutil
 from pathlib import Path
@@ -64,6 +66,33 @@ def fetched_chromium(report: Report | None = None) -> Path:
     if not wrapper.exists():
         _wrap(prefix, wrapper)
     return wrapper
+
+
+def lend_libraries(report: Report | None = None) -> None:
+    """Let programs that we start from now on find libatomic, which Playwright's driver needs.
+
+    A small Debian lacks it. Call it before Playwright is started; where the machine has it, nothing happens.
+
+    Raises:
+        LabError: It can not be fetched.
+    """
+    try:
+        ctypes.CDLL("libatomic.so.1")
+    except OSError:
+        folder = _only("libatomic.so.1", debian.ensure("libatomic", report))
+        others = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+        os.environ["LD_LIBRARY_PATH"] = os.pathsep.join([str(folder), *filter(None, others)])
+
+
+def _only(library: str, prefix: Path) -> Path:
+    """Return a folder with nothing but one library in it: the machine's own C library must stay in use."""
+    folder = prefix / "only"
+    if not (folder / library).exists():
+        folder.mkdir(exist_ok=True)
+        found = next(prefix.glob(f"usr/lib/*-linux-gnu/{library}"))
+        with contextlib.suppress(FileExistsError):
+            (folder / library).symlink_to(Path("..") / found.relative_to(prefix))
+    return folder
 
 
 def _wrap(prefix: Path, wrapper: Path) -> None:

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from lab import debian
-from lab.browser import chromium
+from lab.browser import chromium, lend_libraries
 from lab.environment import make_environment
 from lab.errors import LabError
 from lab.postgres import installed_programs
@@ -23,13 +23,19 @@ AT_ONCE = 3
 
 Job = Callable[[Report], object]
 
+
+def _fetch_browser(report: Report) -> None:
+    lend_libraries(report)
+    chromium(report)
+
+
 JOBS: dict[str, Job] = {
     "python": make_environment,
     "asterisk-22": partial(debian.ensure, "asterisk-22"),
     "postgresql": installed_programs,
     "asterisk-16": partial(debian.ensure, "asterisk-16"),
     "tools": partial(debian.ensure, "tools"),
-    "chromium": chromium,
+    "chromium": _fetch_browser,
 }
 """By name, the longest first. What the machine has of its own is not fetched."""
 

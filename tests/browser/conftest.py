@@ -9,7 +9,7 @@ from typing import Any
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
-from lab.browser import chromium
+from lab.browser import chromium, lend_libraries
 from tests.fakes_web import WebDaemon, running
 
 #: What a reload would show again, so what two tabs must have in common: everything but
@@ -54,6 +54,7 @@ class Tab:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
+    lend_libraries()
     async with async_playwright() as playwright:
         # No sandbox: tests may run as root, and only our own page is opened.
         browser = await playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
