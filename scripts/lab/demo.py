@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import aiohttp
 from rich.console import Console
 from rich.table import Table
 
@@ -141,18 +142,14 @@ async def one_call(stage: Stage) -> None:
     """One caller from dialling to the agent's saved note; whatever happens to him is fine."""
     for phone in stage.phones.values():
         phone.plan = Plan(answer_after=random.uniform(1.5, 18))
-    caller = await stage.caller()
     line = random.choice([line for line in LINES.values() if line.agents])
-    call = await caller.dial(line.did, name=random.choice(("王小明", "李娜", "Zhang Wei", "")))
-    with contextlib.suppress(CallFailedError, TimeoutError, RuntimeError):
-        await asyncio.sleep(random.uniform(10, 40))
-        taken = [
-            it
-            for phone in stage.phones.values()
-            for it in phone.calls
-            if f":{caller.user}@" in it.invite.first("from") and it.clock.answered
-        ]
-        await call.hang_up()
+    unlucky = (CallFailedError, TimeoutError, RuntimeError, aiohttp.ClientError)
+    with contextlib.suppress(*unlucky):
+        async with stage.stranger() as caller:
+            call = await caller.dial(line.did, name=random.choice(("王小明", "李娜", "Zhang Wei", "")))
+            await asyncio.sleep(random.uniform(10, 40))
+            taken = [it for it in stage.offers_of(caller) if it.clock.answered]
+            await call.hang_up()
         if taken:
             await taken[-1].ended(5)
             await stage.save_note(taken[-1], after=random.uniform(2, 10))
@@ -161,21 +158,22 @@ async def one_call(stage: Stage) -> None:
 async def run(arguments: argparse.Namespace) -> int:
     """Build the stage, play, and take it down whatever happens."""
     folder = Path(arguments.keep or tempfile.mkdtemp(prefix="demo-", dir=HOME))
-    is_right = False
+    is_well = False
     try:
         async with Stage(folder, version=arguments.asterisk, report=say, web_port=arguments.port) as stage:
             say(f"ready: Asterisk {stage.version}, PostgreSQL, ctid at {stage.daemon.url}")
             if arguments.once:
-                is_right = await once(stage)
+                is_well = await once(stage)
             else:
+                is_well = True
                 await keep_calling(stage)
             say("taking everything down")
     finally:
-        if is_right and not arguments.keep:
+        if is_well and not arguments.keep:
             shutil.rmtree(folder, ignore_errors=True)
-        elif not arguments.keep:
+        else:
             say(f"logs are kept in {folder}")
-    return 0 if is_right or not arguments.once else 1
+    return int(not is_well)
 
 
 def options(words: Sequence[str]) -> argparse.Namespace:
@@ -196,8 +194,13 @@ async def until_told_to_stop(arguments: argparse.Namespace) -> int:
     """Run, and end in good order at Ctrl-C or SIGTERM."""
     playing = asyncio.create_task(run(arguments))
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        if not playing.cancelling():  # an impatient second Ctrl-C must not leave anything running
+            playing.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, playing.cancel)
+        loop.add_signal_handler(number, end)
     try:
         return await playing
     except asyncio.CancelledError:

@@ -108,9 +108,12 @@ class Stage:
         return self.phones[number]
 
     async def caller(self, number: str = "") -> Phone:
-        """Return a new phone in the public network, with a number nobody had before."""
-        phone = Phone(number or str(next(self._numbers)), exchange=self._sip, ip=TRUNK_IP, tone=CALLER_TONE)
-        return await self._stack.enter_async_context(phone)
+        """Return a new phone in the public network, switched on for as long as the stage."""
+        return await self._stack.enter_async_context(self.stranger(number))
+
+    def stranger(self, number: str = "") -> Phone:
+        """Return a new phone, yet to be switched on, with a number nobody had before."""
+        return Phone(number or str(next(self._numbers)), exchange=self._sip, ip=TRUNK_IP, tone=CALLER_TONE)
 
     async def offered(self, caller: Phone, *, within: float = 10.0, besides: int = 0) -> PhoneCall:
         """Wait until some agent's phone is called for this caller and return that call.
