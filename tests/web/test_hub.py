@@ -221,3 +221,15 @@ async def test_a_frame_reaches_two_hundred_screens() -> None:
                     await asyncio.sleep(0.01)
             [message] = daemon.book.offered(pop_of(offer("many", "202")))
             assert daemon.hub.show("202", message) == 200
+
+
+async def test_beats_say_that_all_is_well_and_what_time_it_is() -> None:
+    limits = Limits(beat_seconds=0.05)
+    async with running(WebDaemon(limits=limits)) as daemon, screen(daemon.url, "token-201") as one:
+        assert (await one.next("beat"))["now"] < (await one.next("beat"))["now"]
+
+
+async def test_who_comes_during_the_end_is_sent_away(daemon: WebDaemon) -> None:
+    await daemon.hub.close()
+    async with screen(daemon.url, "token-201") as one:
+        assert await one.closed() == 1012

@@ -141,3 +141,11 @@ async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(9):
         await at.sign_in()
     assert len(at.sessions._known) == 3
+
+
+async def test_a_token_revoked_in_the_same_moment_opens_nothing() -> None:
+    at = Setting()
+    await at.sessions.of_secret("token")
+    at.users.grants.clear()
+    assert await at.sessions.sign_in("token") is None
+    assert at.ended == [hash_of("token")]
