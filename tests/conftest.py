@@ -43,7 +43,7 @@ def template(postgres: PrivatePostgres) -> str:
 def database(postgres: PrivatePostgres, template: str) -> Iterator[Database]:
     """A migrated, empty database, gone after the test."""
     name = f"test_{uuid4().hex}"
-    yield Database(dsn=postgres.createdb(name, template=template), timeout="2s")
+    yield Database(dsn=postgres.createdb(name, template=template), timeout="5s")
     postgres.start()
     postgres.dropdb(name)
 
@@ -52,7 +52,7 @@ def database(postgres: PrivatePostgres, template: str) -> Iterator[Database]:
 def empty_database(postgres: PrivatePostgres) -> Iterator[Database]:
     """A database without any table, gone after the test."""
     name = f"test_{uuid4().hex}"
-    yield Database(dsn=postgres.createdb(name), timeout="2s")
+    yield Database(dsn=postgres.createdb(name), timeout="5s")
     postgres.dropdb(name)
 
 

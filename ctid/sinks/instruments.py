@@ -7,11 +7,13 @@ no channel, no Uniqueid. Histograms are by queue only: agent times bucket would 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from ctid.acd.rules import QueueRule
 
@@ -283,8 +285,12 @@ class Sorted(Collector):
     def collect(self) -> Iterable[prometheus_client.Metric]:
         """Yield every family; within one, series by their labels."""
         for family in self._registry.collect():
-            # Stable: buckets, count and sum of one series stay as they are.
-            family.samples.sort(
-                key=lambda one: [pair for pair in sorted(one.labels.items()) if pair[0] != "le"]
-            )
+            # All series of a family have the same labels, ``le`` apart; and sorting is stable:
+            # buckets, count and sum of one series stay as they are.
+            names = sorted({*family.samples[0].labels} - {"le"}) if family.samples else []
+            family.samples.sort(key=partial(_values, names))
             yield family
+
+
+def _values(names: Sequence[str], sample: Sample) -> list[str]:
+    return [sample.labels[name] for name in names]

@@ -17,7 +17,7 @@ from ctid.store.pool import Connection, Pool
 
 _INSERT: Final = """
 insert into fact (system, boot, call, kind, about, at, body)
-select $1, $2, new.* from unnest($3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::jsonb[]) as new
+select $1, $2, told.* from unnest($3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::jsonb[]) as told
 on conflict do nothing
 returning call, kind, about, at
 """

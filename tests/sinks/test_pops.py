@@ -58,7 +58,7 @@ class Floor:
         return [result for name, result, _seconds in self.observed if name == channel]
 
     async def until(self, channel: str, result: str) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while result not in self.results(channel):
                 await asyncio.sleep(0.005)
 
