@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import statistics
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 
 import pytest
 import pytest_asyncio
 
+from lab.daemon import DaemonFailed
 from lab.dialog import PhoneCall
 from lab.floor import LINES
 from lab.phone import Plan
@@ -34,6 +35,18 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
         for number in CREW:
             stage.agent(number).plan = Plan(answer_after=0.2)
         yield stage
+
+
+@pytest_asyncio.fixture(autouse=True, loop_scope="session")
+async def healed(stage: Stage) -> AsyncIterator[None]:
+    """Whatever a test did, the next one begins with a daemon that runs."""
+    yield
+    try:
+        stage.daemon.signal(signal.SIGCONT)
+        await stage.daemon.until_ready()
+    except DaemonFailed:
+        await stage.daemon.kill()
+        await stage.daemon.start()
 
 
 async def reach(stage: Stage, *, after: float = 0.0) -> tuple[PhoneCall, PhoneCall, float]:
@@ -61,45 +74,61 @@ async def serve(stage: Stage, count: int, *, every: float) -> list[float]:
     return list(await asyncio.gather(*(one(i * every) for i in range(count))))
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def usual(stage: Stage) -> float:
+@dataclass(frozen=True)
+class Usual:
     """Seconds from dialling to the agent's INVITE with everything well, in this very run."""
-    return statistics.median(await serve(stage, 8, every=0.25))
+
+    seconds: Sequence[float]
+
+    def extra(self, seconds: Sequence[float]) -> float:
+        """Return how much longer others took, comparing the typical and the slowest with their like.
+
+        The slowest with the slowest: a busy machine makes some calls slow either way.
+        """
+        return max(
+            statistics.median(seconds) - statistics.median(self.seconds), max(seconds) - max(self.seconds)
+        )
 
 
-async def test_killed(stage: Stage, usual: float) -> None:
+@pytest_asyncio.fixture(loop_scope="session")
+async def usual(stage: Stage) -> Usual:
+    """What callers get when all is well."""
+    return Usual(await serve(stage, 12, every=0.25))
+
+
+async def test_killed(stage: Stage, usual: Usual) -> None:
     """``kill -9`` in the middle of arriving calls."""
     arriving = asyncio.create_task(serve(stage, 16, every=0.25))
     await asyncio.sleep(1.6)
     await stage.daemon.kill()
     seconds = await arriving
     assert len(seconds) == 16
-    assert max(seconds) - usual <= DEAD, f"usually {usual:.3f} s, now {seconds}"
+    assert usual.extra(seconds) <= DEAD, f"{usual}, now {seconds}"
     await stage.daemon.start()
 
 
-async def test_killed_while_it_decides(stage: Stage, usual: float) -> None:
+async def test_killed_while_it_decides(stage: Stage, usual: Usual) -> None:
     """Frozen with questions of the dialplan open, then killed: those callers go on at once."""
     stage.daemon.signal(signal.SIGSTOP)
     arriving = asyncio.create_task(serve(stage, 4, every=0.05))
     await asyncio.sleep(0.6)
     await stage.daemon.kill()
     seconds = await arriving
-    assert max(seconds) - usual <= 0.6 + DEAD, f"usually {usual:.3f} s, now {seconds}"
+    assert usual.extra(seconds) <= 0.6 + DEAD, f"{usual}, now {seconds}"
     await stage.daemon.start()
 
 
-async def test_frozen(stage: Stage, usual: float) -> None:
+async def test_frozen(stage: Stage, usual: Usual) -> None:
     """SIGSTOP in the middle of arriving calls; afterwards it goes on as if nothing had been."""
     arriving = asyncio.create_task(serve(stage, 10, every=0.3))
     await asyncio.sleep(1.2)
     stage.daemon.signal(signal.SIGSTOP)
     seconds = await arriving
     assert max(seconds) > 2.5, "ctid was not frozen at all"
-    assert max(seconds) - usual <= FROZEN, f"usually {usual:.3f} s, now {seconds}"
+    assert usual.extra(seconds) <= FROZEN, f"{usual}, now {seconds}"
     stage.daemon.signal(signal.SIGCONT)
     await stage.daemon.until_ready()
-    assert max(await serve(stage, 3, every=0.3)) - usual <= DEAD
+    assert usual.extra(await serve(stage, 5, every=0.3)) <= DEAD
 
 
 async def test_restarted_daemon_knows_the_calls_that_went_on(stage: Stage) -> None:
@@ -119,7 +148,7 @@ async def test_restarted_daemon_knows_the_calls_that_went_on(stage: Stage) -> No
             await asyncio.sleep(0.1)
 
 
-async def test_database_away(stage: Stage, usual: float) -> None:
+async def test_database_away(stage: Stage, usual: Usual) -> None:
     """PostgreSQL stops: calls are routed, popped and later written down, as if it had been there."""
     await stage.open_screens()  # earlier ones died with earlier daemons
     routed = await stage.daemon.metric("ctid_agi_requests_total")
@@ -135,7 +164,7 @@ async def test_database_away(stage: Stage, usual: float) -> None:
 
     seconds = await asyncio.gather(*(one(i * 0.3) for i in range(5)))
     await asyncio.to_thread(stage.postgres.start)
-    assert max(seconds) - usual <= 0.3, f"usually {usual:.3f} s, now {seconds}"
+    assert usual.extra(seconds) <= 0.3, f"{usual}, now {seconds}"
     assert await stage.daemon.metric("ctid_agi_requests_total") - routed == 5, (
         "the fallback decided, not ctid"
     )
