@@ -308,7 +308,7 @@ class Screen:
 
     async def next(self, wanted: str = "") -> dict[str, Any]:
         """Return the next message, of the type if one is given; others are skipped."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while True:
                 frame = await self.socket.receive()
                 if frame.type is not aiohttp.WSMsgType.TEXT:
@@ -319,7 +319,7 @@ class Screen:
 
     async def closed(self) -> int | None:
         """Read until the server closes; return its code."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while (await self.socket.receive()).type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                 pass
         return self.socket.close_code

@@ -14,7 +14,9 @@ import asyncio
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -35,6 +37,9 @@ from ctid.web.messages import (
     SignedIn,
     encode,
 )
+
+CLOSE_SECONDS: Final = 0.3
+"""At a restart, so long screens may take to read that they are to come back."""
 
 
 class Hub:
@@ -72,6 +77,8 @@ class Hub:
         self._is_floor_stale = True
         self._seq = 0
         self._is_closed = False
+        self._emptied = asyncio.Event()
+        self._emptied.set()
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -96,6 +103,7 @@ class Hub:
     def attach(self, client: Client, user: SignedIn) -> None:
         """Take a screen in, subscribe it to what its user may see, and send all of its state."""
         self._clients.add(client)
+        self._emptied.clear()
         self._screens_of_user[client.user] += 1
         client.topics = {"floor", "pops"} if client.agent else {"floor"}
         self._index(client)
@@ -110,6 +118,8 @@ class Hub:
         if client not in self._clients:
             return
         self._clients.remove(client)
+        if not self._clients:
+            self._emptied.set()
         self._screens_of_user[client.user] -= 1
         if not self._screens_of_user[client.user]:
             del self._screens_of_user[client.user]
@@ -148,10 +158,15 @@ class Hub:
             group.create_task(self._beat())
 
     async def close(self) -> None:
-        """Tell every screen to come back later, and let no new one in."""
+        """Tell every screen to come back later, let no new one in, cut off who does not listen."""
         self._is_closed = True
         for client in tuple(self._clients):
             client.drop(1012, "restarting, connect again")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._emptied.wait()
+        for client in tuple(self._clients):
+            client.transport.abort()
 
     def _index(self, client: Client) -> None:
         screens = self._pop_screens[client.agent]

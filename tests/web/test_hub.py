@@ -142,7 +142,7 @@ async def test_f23_stalled_screens_are_cut_off_and_cost_others_nothing() -> None
                 stack.enter_context(_upgrade(daemon, "token-201"))
             async with screen(daemon.url, "token-201") as good:
                 await good.next("floor.snapshot")
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(15):
                     while len(daemon.hub) < 6:
                         await asyncio.sleep(0.01)
                 background = Background(
@@ -158,7 +158,7 @@ async def test_f23_stalled_screens_are_cut_off_and_cost_others_nothing() -> None
                     await daemon.pops.write([ended(made, "answered"), handled(made)])
                     await good.next("pop.closed")
                     worst = max([worst, *(c.transport.get_write_buffer_size() for c in daemon.hub._clients)])
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(15):
                     while len(daemon.hub) > 1:
                         await asyncio.sleep(0.02)
                 assert worst < 300_000
@@ -169,7 +169,7 @@ async def test_a_screen_that_is_behind_gets_the_floor_coalesced() -> None:
     daemon = WebDaemon(limits=Limits(soft_bytes=2_000, hard_bytes=50_000_000, floor_seconds=0.02))
     async with running(daemon):
         with _upgrade(daemon, "token-leader") as raw:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 while not daemon.hub._clients:
                     await asyncio.sleep(0.01)
             [client] = daemon.hub._clients

@@ -98,7 +98,7 @@ async def test_s19_strangers_per_address_are_bounded() -> None:
         async with screen_by_bearer(daemon, "token-201") as one:  # who is known is let in
             assert (await one.next())["type"] == "hello"
         await open_ones[0].close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while len(open_ones) == 3:
                 try:
                     open_ones.append(await http.ws_connect(f"{daemon.url}/ws"))
@@ -244,7 +244,7 @@ async def test_b69_bad_frames_close_that_screen_only(daemon: WebDaemon, name: st
         await bystander.next("floor.snapshot")
         reader, writer = await _by_hand(daemon)
         writer.write(BAD_FRAMES[name])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while await reader.read(65_536):
                 pass
         writer.close()
@@ -254,7 +254,7 @@ async def test_b69_bad_frames_close_that_screen_only(daemon: WebDaemon, name: st
 async def test_b69_fragments_are_put_together(daemon: WebDaemon) -> None:
     reader, writer = await _by_hand(daemon)
     writer.write(_frame(0x01, b'{"type":"sync",') + _frame(0x80, b'"id":4711}'))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         seen = b""
         while b'"id":4711' not in seen:
             seen += await reader.read(65_536)
