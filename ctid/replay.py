@@ -24,7 +24,7 @@ import msgspec
 from ctid.acd.centre import Centre
 from ctid.acd.facts import Fact
 from ctid.acd.rules import QueueRule
-from ctid.ami.decoding import EVENTS, ONLY_IF, event_of
+from ctid.ami.decoding import event_of, is_read
 from ctid.ami.events import AmiEvent
 from ctid.ami.framing import Frame, Framer
 
@@ -59,10 +59,9 @@ def events(chunks: Iterable[bytes]) -> Iterator[AmiEvent]:
                 is_numbered = True
                 continue
             is_numbered = is_numbered or frame.number is not None
-            if frame.kind != "event" or frame.name not in EVENTS or not _is_believed(frame, is_numbered):
+            if frame.kind != "event" or not is_read(frame.name, frame.headers):
                 continue
-            only_if = ONLY_IF.get(frame.name)
-            if only_if is not None and frame.headers.get(only_if[0]) != only_if[1]:
+            if not _is_believed(frame, is_numbered):
                 continue
             try:
                 yield event_of(frame.name, dict(frame.headers), 0.0)

@@ -48,8 +48,11 @@ def headers_of(kind: type[msgspec.Struct]) -> frozenset[str]:
 #: Event name -> the headers that are read of it; every other event is skipped.
 WANTED: Final[Mapping[str, frozenset[str]]] = {name: headers_of(kind) for name, kind in EVENTS.items()}
 
-#: Of an event that is wanted only in one case: its header and the value of that case.
-ONLY_IF: Final[Mapping[str, tuple[str, str]]] = {"VarSet": ("Variable", "QUEUESTATUS")}
+#: Of events that are read only in some cases: the header that tells, and its values in those cases.
+ONLY_IF: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
+    "VarSet": ("Variable", frozenset({"QUEUESTATUS"})),
+    "UserEvent": ("UserEvent", frozenset({"CtidCall", "QueueExit", "ExitKey"})),
+}
 
 #: Written C-escaped by manager_channels.c; numbers and extensions are not.
 _ESCAPED: Final = ("CallerIDName",)
@@ -73,6 +76,14 @@ def event_of(name: str, headers: dict[str, str], received: float) -> AmiEvent:
     if "Timestamp" not in headers:
         headers["Timestamp"] = repr(received)
     return record_of(EVENTS[name], headers)
+
+
+def is_read(name: str, headers: Mapping[str, str]) -> bool:
+    """Tell whether an event is one of ``EVENTS``, in a case that is read."""
+    if name not in ONLY_IF:
+        return name in EVENTS
+    header, values = ONLY_IF[name]
+    return headers.get(header) in values
 
 
 def record_of(kind: type[Record], headers: dict[str, Any]) -> Record:

@@ -11,7 +11,7 @@ beginning is looked at::
 
 and they come out as their bare number. A frame that is used is checked whole: every
 line a header, every header once, no control character anywhere, and a channel's
-description from ``CallerIDNum`` to ``Linkedid`` complete and in order. Text is decoded
+description from ``ChannelStateDesc`` to ``Linkedid`` complete and in order. Text is decoded
 per frame, never per read, so that a read may end inside a character.
 
 Nothing here decides what to believe: that is ``guard.py``.
@@ -46,8 +46,9 @@ _PROLOGUE: Final = re.compile(
     rb"Event: ([A-Za-z0-9]{1,60})\r\nPrivilege: [a-z,<>]{1,100}"
     rb"(?:\r\nTimestamp: [0-9]{10}\.[0-9]{6})?(?:\r\nSequenceNumber: (-?[0-9]{1,10}))?(?=\r\n|\Z)"
 )
-#: The parts of a channel's description after the first one an outsider can write.
+#: A channel's description, from just before the first part that an outsider can write.
 _DESCRIPTION: Final = (
+    "ChannelStateDesc",
     "CallerIDNum",
     "CallerIDName",
     "ConnectedLineNum",
@@ -67,6 +68,8 @@ _HEADER_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,60}(?:\([^()]{0,80}\)
 _BANNER: Final = b"Asterisk Call Manager"
 _MAX_BREEDS: Final = 512
 _MAX_SHAPES: Final = 8
+#: Headers in the longest event that is worth an expression; AttendedTransfer has about 90.
+_MAX_NAMES: Final = 150
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -112,7 +115,7 @@ class Breed:
     Attributes:
         wanted: Headers its class reads; ``None``: skipped.
         closing: Begins a header near the end of every whole frame; empty: unknown.
-        only_if: Read a frame after all if its ``closing`` header is this.
+        only_if: Read a frame only if its ``closing`` header is one of these; empty: always.
         shapes: Those seen so far; one, or a few.
         seen: Frames so far.
     """
@@ -123,13 +126,13 @@ class Breed:
         self.name = name
         self.wanted = wanted
         self.seen = 0
-        self.only_if = b""
+        self.only_if: tuple[bytes, ...] = ()
         self.closing = b"\r\nLinkedid: " if b"\r\nLinkedid: " in part else b""
         self.shapes: list[Shape] = []
         if name in ONLY_IF:
-            header, value = ONLY_IF[name]
+            header, values = ONLY_IF[name]
             self.closing = f"\r\n{header}: ".encode()
-            self.only_if = f"\r\n{header}: {value}\r\n".encode()
+            self.only_if = tuple(f"\r\n{header}: {value}\r\n".encode() for value in values)
 
 
 class Framer:
@@ -241,7 +244,8 @@ class Framer:
             if len(self._breeds) < _MAX_BREEDS:
                 self._breeds[prefix] = breed
         breed.seen += 1
-        if breed.wanted is None or breed.only_if not in part:
+        closing = part.rfind(breed.closing)
+        if breed.wanted is None or (breed.only_if and not part.startswith(breed.only_if, closing)):
             return number
         return _read_lines(breed, part, number, stamped=stamped)
 
@@ -256,7 +260,7 @@ def _take_banner(whole: bytes, frames: list[Frame | int]) -> bytes:
 
 def _is_torn(part: bytes) -> bool:
     """Tell whether a channel's description (or CEL's) ends before its last header."""
-    described = part.find(b"\r\nCallerIDNum: ")
+    described = part.find(b"\r\nChannelStateDesc: ")
     if described >= 0:
         return part.find(b"\r\nLinkedid: ", described) < 0
     listed = part.find(b"\r\nCallerIDnum: ") if part.startswith(b"Event: CEL\r\n") else -1
@@ -282,7 +286,8 @@ def _read_lines(breed: Breed, part: bytes, number: int, *, stamped: bool) -> Fra
     names = tuple(name for name, _ in pairs)
     damage = damage or _damage_of(names)
     wanted = breed.wanted or frozenset()
-    if not damage and stamped and len(names) == len(set(names)) and len(breed.shapes) < _MAX_SHAPES:
+    is_usual = stamped and len(names) == len(set(names)) <= _MAX_NAMES
+    if not damage and is_usual and len(breed.shapes) < _MAX_SHAPES:
         breed.shapes.append(_shape(names, wanted))
     headers = {name: value for name, value in pairs if name in wanted}
     return Frame(
@@ -342,8 +347,8 @@ def _damage_of(names: tuple[str, ...], event: str = "") -> Damage:
     if event == "QueueEntry":
         return ""  # names a caller without a channel's description (app_queue.c)
     for name in names:
-        if name.endswith("CallerIDNum"):
-            prefix = name.removesuffix("CallerIDNum")
+        if name.endswith("ChannelStateDesc"):
+            prefix = name.removesuffix("ChannelStateDesc")
             mine = [other for other in names if other in {prefix + part for part in _DESCRIPTION}]
             if mine != [prefix + part for part in _DESCRIPTION]:
                 return "torn"

@@ -255,7 +255,8 @@ class SequenceGuard:
         if frame is None:
             return
         if frame.damage:
-            self._reject(frame.damage, now)
+            # A frame that is damaged but whole has nothing of anybody's after it.
+            self._reject(frame.damage, now if frame.damage == "torn" else None)
             self._open(frame, now)
         elif now < self._wary_until:
             self._hold(frame, now, jumped=jumped)

@@ -28,7 +28,7 @@ import structlog
 from ctid.ami import actions
 from ctid.ami.actions import Action, Reply, serialize
 from ctid.ami.batches import Batches, Delivery, LinkObserver
-from ctid.ami.decoding import EVENTS, ONLY_IF, event_of
+from ctid.ami.decoding import event_of, is_read
 from ctid.ami.events import AmiEvent, LinkLost
 from ctid.ami.framing import Frame, Framer
 from ctid.ami.guard import Findings, SequenceGuard
@@ -194,8 +194,7 @@ class Session:
             self.boot = datetime.fromtimestamp(clock - (int(uptime) if uptime.isdigit() else 0), UTC)
             self.booted.set()
             return False
-        header, value = ONLY_IF.get(frame.name, ("", None))
-        return frame.name in EVENTS and frame.headers.get(header) == value
+        return is_read(frame.name, frame.headers)
 
     def _deliver(self, clock: float) -> None:
         batch, self._batch = self._batch, []

@@ -121,8 +121,8 @@ def test_a_lost_line_can_not_shift_names_and_values() -> None:
 
 def test_huge_header_and_many_headers() -> None:
     """B09, B10: a header of a megabyte, and 10,000 of them, pass and cost little."""
-    big = event("UserEvent", 1, {"UserEvent": "x", "Blob": "y" * 1_000_000})
-    many = event("UserEvent", 2, {"UserEvent": "x"} | {f"H{n}": n for n in range(10_000)})
+    big = event("UserEvent", 1, {"UserEvent": "QueueExit", "Blob": "y" * 1_000_000})
+    many = event("UserEvent", 2, {"UserEvent": "QueueExit"} | {f"H{n}": n for n in range(10_000)})
     cuts = list(range(0, len(big + many), 65536))
     assert [frame.damage for frame in frames_of(big + many, cuts) if isinstance(frame, Frame)] == ["", ""]
 
@@ -245,6 +245,25 @@ def test_torn_at_the_callers_number(name: str, *, is_known: bool) -> None:
     (frame,) = framer.feed(torn)
     assert isinstance(frame, Frame)
     assert (frame.damage, frame.number) == ("torn", 1)
+
+
+def test_events_that_print_a_number_without_a_description() -> None:
+    """These end soon after the caller's number, and are whole."""
+    answer = {"Response": "Success", "Channel": "PJSIP/1", "Uniqueid": "1.1", "CallerIDNum": "1"}
+    entry = {"Queue": "sales", "Channel": "PJSIP/t-1", "CallerIDNum": "1", "Wait": 3, "ActionID": "a"}
+    assert frames_of(event("OriginateResponse", 1, answer)) == [1]
+    assert only(lines([("Event", "QueueEntry"), *entry.items()])).damage == ""
+
+
+def test_user_events_of_others() -> None:
+    """A site's own UserEvents, which may repeat a header, are none of ours."""
+    theirs = event("UserEvent", 1, leg() | {"UserEvent": "Ended"}).replace(
+        b"Ended\r\n", b"Ended\r\nUniqueid: 1.1\r\n"
+    )
+    ours = event("UserEvent", 2, leg() | {"UserEvent": "QueueExit", "Status": "TIMEOUT"})
+    for data in (theirs + ours, ours + theirs.replace(b"Number: 1", b"Number: 3")):
+        read = [frame for frame in frames_of(data) if isinstance(frame, Frame)]
+        assert [(frame.headers["UserEvent"], frame.damage) for frame in read] == [("QueueExit", "")]
 
 
 def test_torn_cel() -> None:

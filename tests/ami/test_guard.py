@@ -328,10 +328,10 @@ def test_others_are_only_delayed_by_an_attack() -> None:
 def test_an_event_that_leaves_holes_waits_for_them() -> None:
     """While suspicious, a number ahead is believed only if those before it come."""
     line = Line()
-    line.feed(hangup(1) + with_caller("Newchannel", 2, "1\x00"))
+    line.feed(hangup(1) + lines([("Response", "Success"), ("ActionID", "guess")]))
     assert line.feed(connect(40)) == []
     assert line.wait(HOLD) == []
-    assert line.reasons == {"damaged": 1, "incomplete": 1}
+    assert line.reasons == {"foreign_reply": 1, "neighbour": 1, "incomplete": 1}
 
 
 # -- debug = off -----------------------------------------------------------------
