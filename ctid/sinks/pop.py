@@ -5,6 +5,8 @@ One pop per offer: the ringing of one agent for one caller. The messages are who
 
     ringing --OfferEnded(answered)--> answered --CallHandled--> closed
     ringing --OfferEnded(other)-----> withdrawn --dismissed or expired--> closed
+    withdrawn(unknown_end) --TalkStarted--> answered
+    (a call found in a snapshot) --TalkStarted--> answered
 """
 
 from __future__ import annotations

@@ -88,6 +88,24 @@ class PopBook:
             return [PopAnswered(pop=self._put(replace(pop, state="answered", ended_at=fact.at)))]
         return self._withdraw(pop, fact)
 
+    def talking(self, leg: str, at: datetime) -> list[PopMessage]:
+        """The agent talks on a leg whose end of ringing nobody saw: it was answered after all."""
+        pop = self._pops.get(leg)
+        if pop is None or pop.reason != "unknown_end":
+            return []
+        return [
+            PopAnswered(
+                pop=self._put(replace(pop, state="answered", reason="", ended_at=at, expires_at=None))
+            )
+        ]
+
+    def found_talking(self, pop: Pop) -> list[PopMessage]:
+        """Open ``pop`` as answered: the call was found in a snapshot, its ringing is past."""
+        if pop.leg in self._pops or pop.leg in self._over:
+            return []
+        crowded_out = self._make_room(pop.agent, ("ringing", "answered"), OPEN_LIMIT)
+        return [*crowded_out, PopAnswered(pop=self._put(pop))]
+
     def handled(self, leg: str) -> list[PopMessage]:
         """The agent is done with the call."""
         pop = self._pops.get(leg)

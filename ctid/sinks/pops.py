@@ -18,14 +18,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, Protocol, TypeVar
 
+from msgspec.structs import replace
+
 from ctid.acd.facts import (
     CallEnded,
     CallerJoined,
     CallHandled,
     CallRouted,
+    CallStarted,
     Fact,
     OfferEnded,
     OfferMade,
+    TalkStarted,
 )
 from ctid.errors import AsteriskError, StoreError
 from ctid.sinks.pop import Background, Pop, PopMessage, PopOffered, pop_id, shown
@@ -121,6 +125,7 @@ class PopSink:
         self._observe = observe
         self._now = now
         self._routes: dict[str, CallRouted] = {}
+        self._adopted: dict[str, CallStarted] = {}  # calls that began before we were watching
         self._backgrounds: dict[str, Background] = {}
         self._wanted: dict[str, None] = {}  # calls whose look-up is queued or running
         self._texts: asyncio.Queue[Pop] = asyncio.Queue(BACKLOG)
@@ -157,6 +162,10 @@ class PopSink:
             case CallRouted():
                 _keep(self._routes, fact.call, fact)
                 self._show(self._book.routed(fact.call, line=fact.line, business=fact.business, vip=fact.vip))
+            case CallStarted(adopted=True):
+                _keep(self._adopted, fact.call, fact)
+            case TalkStarted():
+                self._talk(fact)
             case CallerJoined():
                 self._want(fact.call, fact.caller_number)
             case OfferMade():
@@ -167,6 +176,7 @@ class PopSink:
                 self._show(self._book.handled(fact.leg))
             case CallEnded():
                 self._routes.pop(fact.call, None)
+                self._adopted.pop(fact.call, None)
                 self._backgrounds.pop(fact.call, None)
                 self._wanted.pop(fact.call, None)
 
@@ -180,6 +190,28 @@ class PopSink:
             self._queue_text(pop)
         if pop.background is None:
             self._want(fact.call, fact.caller_number)
+
+    def _talk(self, fact: TalkStarted) -> None:
+        """Give an agent his pop back who talks since before ctid, or its connection, was lost."""
+        self._show(self._book.talking(fact.leg, fact.at))
+        call = self._adopted.get(fact.call)
+        if call is None or not fact.queue:
+            return
+        offer = OfferMade(
+            at=fact.at,
+            call=fact.call,
+            queue=fact.queue,
+            joined_at=fact.at,
+            agent=fact.agent,
+            interface=fact.interface,
+            leg=fact.leg,
+            caller_number=call.caller_number,
+            caller_name=call.caller_name,
+        )
+        messages = self._book.found_talking(replace(self._pop(offer), state="answered", ended_at=fact.at))
+        self._show(messages)
+        if messages:
+            self._want(fact.call, call.caller_number)
 
     def _pop(self, fact: OfferMade) -> Pop:
         route = self._routes.get(fact.call)

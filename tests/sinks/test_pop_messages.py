@@ -21,7 +21,7 @@ from tests.fakes_web import ended, moment, offer, pop_of
 OFFERS: list[OfferMade] = [offer(f"c{n % 4}", f"20{n % 3}", f"leg{n}") for n in range(60)]
 ANY = st.sampled_from(OFFERS)
 OUTCOMES: st.SearchStrategy[OfferOutcome] = st.sampled_from(
-    ["answered", "no_answer", "declined", "cancelled", "answered_elsewhere"]
+    ["answered", "no_answer", "declined", "cancelled", "unknown_end"]
 )
 
 
@@ -48,6 +48,15 @@ class AnyLife(RuleBasedStateMachine):
     @rule(made=ANY, outcome=OUTCOMES)
     def ended(self, made: OfferMade, outcome: OfferOutcome) -> None:
         self.tell(self.book.ended(replace(ended(made, outcome), at=self.now)))
+
+    @rule(made=ANY)
+    def talks(self, made: OfferMade) -> None:
+        self.tell(self.book.talking(made.leg, self.now))
+
+    @rule(made=ANY)
+    def found(self, made: OfferMade) -> None:
+        pop = replace(pop_of(replace(made, at=self.now)), state="answered")
+        self.tell(self.book.found_talking(pop))
 
     @rule(made=ANY)
     def handled(self, made: OfferMade) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ctid.acd.facts import CallEnded
+from ctid.acd.facts import CallEnded, CallStarted, TalkStarted
 from ctid.errors import ActionTimedOut
 from ctid.sinks.pop import Background, PastCall, PopMessage
 from ctid.sinks.pop_book import PopBook
@@ -238,3 +238,61 @@ async def test_fast_enough_for_forty_calls_a_second(floor: Floor) -> None:
     for n in range(1000):
         await floor.sink.write([joined(f"c{n}"), routed(f"c{n}"), offer(f"c{n}", "201")])
     assert (time.perf_counter() - began) / 1000 < 0.005
+
+
+def talks(call: str, agent: str, queue: str = "repair") -> TalkStarted:
+    return TalkStarted(
+        at=moment(), call=call, agent=agent, interface=f"PJSIP/{agent}", leg=f"{call}-{agent}", queue=queue
+    )
+
+
+def started(call: str, *, adopted: bool) -> CallStarted:
+    return CallStarted(
+        at=moment(),
+        call=call,
+        leg=call,
+        channel="PJSIP/trunk-1",
+        caller_number=NUMBER,
+        caller_name="王小明",
+        dialled="4008",
+        adopted=adopted,
+    )
+
+
+async def test_after_a_restart_who_talks_has_his_pop_back(floor: Floor) -> None:
+    floor.history.of_number[NUMBER] = KNOWN
+    talk = talks("c", "201")
+    await floor.sink.write([started("c", adopted=True), talk, talk])
+    await floor.until("history", "found")
+    assert floor.screens.types == ["201 PopAnswered", "201 PopEnriched"]
+    pop = floor.screens.shown[-1][1].pop
+    assert (pop.state, pop.caller_number, pop.queue, pop.background) == ("answered", NUMBER, "repair", KNOWN)
+    assert floor.phones.texts == []
+    await floor.sink.write([handled(offer("c", "201")), talk])
+    assert floor.screens.types[2:] == ["201 PopClosed"]
+
+
+async def test_talks_that_no_offer_led_to_open_nothing(floor: Floor) -> None:
+    facts = [
+        started("c", adopted=False),
+        talks("c", "201"),
+        started("d", adopted=True),
+        talks("d", "201", ""),
+    ]
+    await floor.sink.write(facts)
+    assert floor.screens.types == []
+
+
+async def test_an_end_nobody_saw_was_an_answer_if_he_talks(floor: Floor) -> None:
+    made, other = offer("c", "201"), offer("d", "201")
+    await floor.sink.write([made, ended(made, "unknown_end"), talks("c", "201")])
+    await floor.sink.write([other, ended(other, "no_answer"), talks("d", "201")])
+    assert floor.screens.types == [
+        "201 PopOffered",
+        "201 PopWithdrawn",
+        "201 PopAnswered",
+        "201 PopOffered",
+        "201 PopWithdrawn",
+    ]
+    pop = floor.screens.shown[2][1].pop
+    assert (pop.state, pop.reason, pop.expires_at) == ("answered", "", None)
