@@ -31,7 +31,6 @@ class Limits:
     burst: int = 40
     per_second: float = 20.0
     strikes: int = 10
-    topics: int = 8
     unauthenticated_seconds: float = 5.0
     unauthenticated_per_address: int = 64
     per_user: int = 50
