@@ -14,6 +14,7 @@
     CONNECTING --QueueCallerAbandon-----------> LEAVING
     CONNECTING --Hangup-----------------------> abandoned
     CONNECTING --moved on---------------------> redirected
+    LEAVING    --AgentConnect-----------------> answered
     LEAVING    --TIMEOUT----------------------> timeout
     LEAVING    --LEAVEEMPTY-------------------> leave_empty
     LEAVING    --LEAVEUNAVAIL-----------------> leave_empty
@@ -106,7 +107,7 @@ def advance(
     A sign that does not fit the stage leaves the entry as it was.
     """
     match entry.stage, sign:
-        case ((Stage.WAITING | Stage.CONNECTING), "AgentConnect"):
+        case _, "AgentConnect":
             return entry, "answered"
         case ((Stage.WAITING | Stage.CONNECTING), "QueueCallerAbandon"):
             out = _replace(entry, stage=Stage.LEAVING, left_at=at)

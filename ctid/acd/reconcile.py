@@ -53,8 +53,11 @@ def on_snapshot(t: Tables, event: Snapshot) -> None:
     corrections += _members(t, event)
     corrections += _channels(t, event, is_stale=is_stale)
     corrections += _entries(t, event, is_stale=is_stale)
-    for number in [agent.number for agent in t.agents.values() if agent.ours]:
-        _orphaned_pause(t, t.agents[number], event.at)
+    for agent in list(t.agents.values()):
+        if agent.ours:
+            _orphaned_pause(t, agent, event.at)
+        elif agent.is_pausing and is_stale:
+            wrap_ups.ask_again(t, agent)
     t.is_synced = True
     if t.missed and not t.is_asked:
         t.commands.append(RequestSnapshot(why="unseen"))

@@ -219,7 +219,7 @@ def on_connect(t: Tables, event: AgentConnect) -> None:
     if uniqueid in t.offers:
         _end_offer(t, offer, offer.answered_at or event.at, "answered")
     if entry is not None:
-        close(t, entry.leg, event.at, "answered", offer)
+        _step(t, entry, "AgentConnect", event.at, winner=offer)
     elif t.is_synced:
         t.anomaly(event.at, caller.call, "unseen_join", "AgentConnect for a caller who does not wait")
     _begin_talk(t, caller, offer, event)
@@ -324,13 +324,21 @@ def _sign(t: Tables, leg: Leg | None, sign: str, at: datetime) -> None:
         _step(t, entry, sign, at, hung_up=leg.parting >= 0)
 
 
-def _step(t: Tables, entry: QueueEntry, sign: str, at: datetime, *, hung_up: bool = False) -> None:
+def _step(
+    t: Tables,
+    entry: QueueEntry,
+    sign: str,
+    at: datetime,
+    *,
+    hung_up: bool = False,
+    winner: Offer | None = None,
+) -> None:
     after, outcome = advance(entry, sign, at, hung_up=hung_up)
     if after is entry and outcome is None:
         return
     t.entries[entry.leg] = after
     if outcome is not None:
-        close(t, entry.leg, at, outcome)
+        close(t, entry.leg, at, outcome, winner)
     else:
         t.waiting[entry.queue].pop(entry.leg, None)
 

@@ -48,6 +48,11 @@ def prepare(t: Tables, talk: Talk, at: datetime) -> None:
     t.put(agent, at)
 
 
+def ask_again(t: Tables, agent: Agent) -> None:
+    """The pause that we asked for did not come before the link was lost: it may never have been heard."""
+    _set_pause(t, agent, paused=True)
+
+
 def _set_pause(t: Tables, agent: Agent, *, paused: bool) -> None:
     for phone in sorted(agent.phones):
         t.commands.append(

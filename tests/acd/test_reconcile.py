@@ -412,6 +412,24 @@ def test_a_pause_that_was_not_lifted_is_lifted_again() -> None:
     assert not board.seats["sales", SALES].paused
 
 
+def test_a_pause_that_was_lost_with_the_link_is_asked_for_again() -> None:
+    watched = Watched({"sales": WITH_NOTE})
+    board = watched.board
+    board.login(SALES, "sales")
+    watched.snapshot()
+    watched.is_obedient = False
+    watched.talk()
+    watched.centre.receive(LinkLost(at=board.at, why="test"))
+    watched.is_obedient = True
+    board.wait(3)
+    watched.snapshot()
+    board.wait(6)
+    watched.snapshot()
+
+    assert [command.paused for command in watched.commands if isinstance(command, SetPause)] == [True, True]
+    assert board.seats["sales", SALES].reason == "ctid:wrap-up"
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(min_value=0, max_value=60))
 def test_a_gap_anywhere_ends_with_the_same_floor(cut: int) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctid.acd.facts import ZERO
-from ctid.acd.talk import Talk, end, handled, hold, resume
+from ctid.acd.talk import Stage, Talk, end, handled, hold, resume
 
 AT = datetime(2026, 11, 22, 9, tzinfo=UTC)
 TALK = Talk(agent="1", interface="PJSIP/1", call="c", leg="l", carrier="l", queue="q", began_at=AT)
@@ -21,6 +21,7 @@ def test_talk_and_hold_fill_the_time_whatever_comes(signs: list[tuple[str, int]]
         at += timedelta(seconds=seconds)
         talk, fact = hold(talk, at) if sign == "h" else resume(talk, at)
         assert fact is None or fact.at == at
+        assert talk.stage is (Stage.HOLDING if sign == "h" else Stage.TALKING)
     at = max(at, AT)
     ended = end(talk, at, "caller")
 
