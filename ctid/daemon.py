@@ -22,9 +22,9 @@ import structlog
 from ctid import __version__, log, settings
 from ctid.acd.centre import Centre
 from ctid.acd.facts import Fact
+from ctid.adapters import LinkFigures, SipTexts
 from ctid.agi.routes import Router
 from ctid.agi.server import FastAgiServer
-from ctid.ami.actions import MessageSend
 from ctid.ami.client import AmiLink
 from ctid.errors import SettingsError, StoreError
 from ctid.leftovers import Leftovers
@@ -127,8 +127,11 @@ class Daemon:
         self.metrics = MetricsSink(
             rules,
             teams={number: agent.team or "" for number, agent in policy.agents.items()},
+            reasons=policy.site.pause_reasons,
             version=__version__,
+            is_open=policy.is_queue_open,
         )
+        pool.on_error = self.metrics.db_error
         self.link = AmiLink(loaded.asterisk, observer=LinkFigures(self.metrics))
         self.centre = Centre(rules, policy.interfaces())
         self.views = FloorViews(self.centre, policy, is_connected=lambda: self.link.in_sync)
@@ -222,6 +225,7 @@ class Daemon:
             *self.outboxes,
         ]
         self._tasks = [self._group.create_task(part.run(), name=type(part).__name__) for part in parts]
+        self.metrics.config_reloaded(datetime.now(UTC))
         _log.info(
             "ctid runs",
             version=__version__,
@@ -279,47 +283,6 @@ class Runs(Protocol):
 
     async def run(self) -> None:
         """Work until cancelled."""
-
-
-class LinkFigures:
-    """What happens on the AMI link, as figures and log lines."""
-
-    def __init__(self, metrics: MetricsSink) -> None:
-        self._metrics = metrics
-        self.event = metrics.ami_event
-        self.gap = metrics.ami_gap
-        self.undecodable = metrics.ami_undecodable
-        self.lag = metrics.ami_lag
-        self.connected = metrics.ami_connected
-
-    def quarantined(self, reason: str) -> None:
-        """An event was not believed: somebody may be forging them."""
-        self._metrics.ami_quarantined(reason)
-        _log.warning("AMI event not believed", reason=reason)
-
-    def disconnected(self, reason: str) -> None:
-        """The link tells in the log by itself."""
-
-    def action(self, name: str, result: str, seconds: float) -> None:
-        """Actions are answered where they are asked."""
-
-
-class SipTexts:
-    """Texts to SIP phones, through Asterisk."""
-
-    def __init__(self, link: AmiLink) -> None:
-        self._link = link
-
-    async def message(self, interface: str, text: str) -> None:
-        """Send ``text`` to a PJSIP phone; other technologies can not show one.
-
-        Raises:
-            AsteriskError: Not sent, or nobody knows.
-        """
-        technology, _, endpoint = interface.partition("/")
-        if technology == "PJSIP":
-            to = f"pjsip:{endpoint}"
-            await self._link.act(MessageSend(to=to, destination=to, sender="ctid", body=text))
 
 
 def _pop_key(folder: Path) -> bytes:

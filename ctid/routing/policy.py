@@ -96,6 +96,11 @@ class Policy(Section):
             name = next((name for prefix, name in self._prefixes if number.startswith(prefix)), None)
         return self.callers[name] if name else None
 
+    def is_queue_open(self, queue: str, now: datetime) -> bool:
+        """Tell whether any line leads callers there at ``now``; a queue of no line is always open."""
+        lines = [line for line in self.lines.values() if line.queue == queue]
+        return not lines or any(self.is_open(line, now) for line in lines)
+
     def is_open(self, line: Line, now: datetime) -> bool:
         """Tell whether a line is answered at ``now`` (aware)."""
         if not line.hours:

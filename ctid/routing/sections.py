@@ -98,6 +98,18 @@ class Site(Section):
     timeout: Seconds = timedelta(seconds=60)
     language: Prompts = "zh"
     record: bool = True
+    pause_reasons: tuple[Text, ...] = (
+        "break",
+        "meal",
+        "meeting",
+        "training",
+        "coaching",
+        "admin",
+        "back-office",
+        "Auto-Pause",
+        "ctid:wrap-up",
+    )
+    """Have a label of their own in the metrics; any other counts as ``other``."""
 
 
 class Closed(Section):

@@ -1,6 +1,6 @@
 """policy.toml: what it says, and what it must not say."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -221,3 +221,15 @@ def test_a_file_of_numbers_that_are_none_is_refused(tmp_path: Path) -> None:
     text = EXAMPLE.read_text(encoding="utf-8").replace("[callers.vip]", '[callers.vip]\nfile = "vips.txt"')
     (told,) = found(text, tmp_path)
     assert told.startswith("/policy.toml: callers.vip.numbers: 'alice' is no telephone number; write digits")
+
+
+def test_a_queue_is_open_while_any_of_its_lines_is() -> None:
+    """A010: closed hours of a queue are never uncovered ones."""
+    policy = load(EXAMPLE)
+    closed = {name: line for name, line in policy.lines.items() if line.hours}
+    line = next(iter(closed.values()))
+    night = datetime(2026, 11, 22, 19, 0, tzinfo=UTC)  # three in the morning in Shanghai
+    lines_there = [one for one in policy.lines.values() if one.queue == line.queue]
+    assert policy.is_queue_open(line.queue, night) == any(policy.is_open(one, night) for one in lines_there)
+    assert not policy.is_open(line, night)
+    assert policy.is_queue_open("a queue of no line", night)
