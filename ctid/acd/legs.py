@@ -80,14 +80,22 @@ def on_rename(t: Tables, event: Rename) -> None:
         return
     interface = interface_of(event.newname)
     if interface != leg.interface:
-        t.phones_up[leg.interface].discard(leg.uniqueid)
+        _off_phone(t, leg)
         t.phones_up.setdefault(interface, set()).add(leg.uniqueid)
         number = t.owners.get(interface, "")
-        if leg.agent and number and number != leg.agent:
+        if leg.agent and number != leg.agent:
             t.silent(leg.uniqueid, leg.agent, event.at)
-            (t.line_up if leg.is_up else t.ring)(leg.uniqueid, number, event.at)
+            if number:
+                (t.line_up if leg.is_up else t.ring)(leg.uniqueid, number, event.at)
             leg = _replace(leg, agent=number)
     t.legs[leg.uniqueid] = _replace(leg, channel=event.newname, interface=interface)
+
+
+def _off_phone(t: Tables, leg: Leg) -> None:
+    legs = t.phones_up[leg.interface]
+    legs.discard(leg.uniqueid)
+    if not legs:
+        del t.phones_up[leg.interface]
 
 
 def on_hangup_request(t: Tables, event: HangupRequest) -> None:
@@ -130,10 +138,7 @@ def drop(t: Tables, leg: Leg, at: datetime, *, cause: int = 0, end_reason: EndRe
     if leg.bridge:
         _out_of_bridge(t, leg)
     del t.legs[uniqueid]
-    phones = t.phones_up[leg.interface]
-    phones.discard(uniqueid)
-    if not phones:
-        del t.phones_up[leg.interface]
+    _off_phone(t, leg)
     t.forget(uniqueid, at)
     call = t.calls[leg.call]
     call = _replace(call, legs=call.legs - {uniqueid})

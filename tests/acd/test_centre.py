@@ -332,6 +332,7 @@ def test_a_call_picked_up_by_another_phone_is_his(watched: Watched) -> None:
         watched.board.said.append(ami.Rename(at=watched.board.at, uniqueid=phone, newname=name))
     watched.board.channels[phone].name = "PJSIP/1002-0000ffff"
     watched.board.said.append(ami.Rename(at=watched.board.at, uniqueid="nobody", newname="PJSIP/1-1"))
+    watched.board.said.append(ami.Rename(at=watched.board.at, uniqueid=caller, newname="PJSIP/other-1"))
     assert watched.state("1002") == "ringing"
     assert watched.state("1001") == "idle"
     watched.board.answer(phone)
@@ -341,6 +342,24 @@ def test_a_call_picked_up_by_another_phone_is_his(watched: Watched) -> None:
     assert watched.state("1002") == "talking"
     watched.board.said.append(ami.Rename(at=watched.board.at, uniqueid=phone, newname="PJSIP/1001-0000aaaa"))
     assert (watched.state("1001"), watched.state("1002")) == ("talking", "idle")
+
+
+def test_a_customer_put_in_the_place_of_his_agent_frees_the_agent(watched: Watched) -> None:
+    """Transferred while the second queue still rings: his channel takes over the waiting leg."""
+    board = watched.board
+    own = board.leg(SALES)
+    board.up(own)
+    board.join(own, "support")
+    assert watched.state("1001") == "talking"
+    board.channels[own].name = "PJSIP/trunk-000000ff"
+    board.said.append(ami.Rename(at=board.at, uniqueid=own, newname="PJSIP/trunk-000000ff"))
+    assert watched.state("1001") == "idle"
+    board.answer(board.ring(own, SUPPORT))
+    watched.see()
+    assert [fact.agent for fact in watched.told(TalkStarted)] == ["1002"]
+    board.hang_up(own)
+    watched.see()
+    assert watched.centre._tables.phones_up == {}
 
 
 # -- talking ------------------------------------------------------------------
