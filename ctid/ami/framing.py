@@ -81,6 +81,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         stamped: The prologue has a ``Timestamp``.
         headers: Of an event with a number: only those its class in ``events.py`` reads.
             Otherwise all; ``Output`` lines joined by line breaks.
+        is_skipped: Nobody reads it; it only counts.
         damage: ``torn``: ends before it can end; ``damaged``: not as Asterisk writes.
     """
 
@@ -89,6 +90,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     number: int | None = None
     stamped: bool = False
     headers: dict[str, str] = {}
+    is_skipped: bool = False
     damage: Damage = ""
 
     @property
@@ -154,7 +156,7 @@ class Framer:
         """Take in ``data``; return what it completes, in order.
 
         Returns:
-            Frames; a skipped event is the bare number from its prologue.
+            Frames; a skipped event with a whole prologue is the bare number in it.
 
         Raises:
             FramingError: No end of a frame within the limit.
@@ -246,7 +248,8 @@ class Framer:
         breed.seen += 1
         closing = part.rfind(breed.closing)
         if breed.wanted is None or (breed.only_if and not part.startswith(breed.only_if, closing)):
-            return number
+            # A bare number stands for a whole prologue; let the guard judge a shorter one.
+            return number if stamped else Frame(kind="event", name=name, number=number, is_skipped=True)
         return _read_lines(breed, part, number, stamped=stamped)
 
 

@@ -178,6 +178,7 @@ class SequenceGuard:
                 and frame.number is not None
                 and frame.number == self._expected
                 and not frame.damage
+                and not frame.is_skipped
                 and frame.stamped is self._stamped
             ):
                 self._expected = frame.number + 1
@@ -231,7 +232,7 @@ class SequenceGuard:
             self._expected = number
             self._stamped = frame.stamped if frame else True
         ahead = _distance(self._expected, number)
-        if frame and frame.stamped is not self._stamped:
+        if (frame.stamped if frame else True) is not self._stamped:
             self._reject("unstamped", now)
         elif ahead > AHEAD or ahead < -AHEAD:
             self._stranger(number, now)
@@ -252,7 +253,7 @@ class SequenceGuard:
 
     def _admit(self, frame: Frame | None, now: float, *, jumped: bool) -> None:
         self._previous = None
-        if frame is None:
+        if frame is None or (frame.is_skipped and not frame.damage):
             return
         if frame.damage:
             # A frame that is damaged but whole has nothing of anybody's after it.

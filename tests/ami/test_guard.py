@@ -308,6 +308,30 @@ def test_without_a_timestamp() -> None:
     assert line.numbers(hangup(2)) == [2]
 
 
+@pytest.mark.parametrize("name", ["Hangup", "UserEvent", "VarSet", "Brandnew"])
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_short_prologue_takes_no_number_from_another(name: str, *, is_known: bool) -> None:
+    """B13, S04: 79 characters hold a number, but no Timestamp; the genuine event is believed."""
+    line = Line()
+    line.feed(hangup(1) + (with_caller(name, 2, "1") if is_known else hangup(2)))
+    forged = f"Event: {name}\r\nPrivilege: user,all\r\nSequenceNumber: 4\r\nQueue: x\r\n\r\n".encode()
+    data = with_caller("VarSet", 3, inside(forged)) + hangup(4)
+    believed = line.feed(data) + line.wait(HOLD)
+    assert [(frame.name, frame.number) for frame in believed] == [("Hangup", 4)]
+    assert line.reasons == {"torn": 1, "unstamped": 1, "stray": 1}
+
+
+def test_without_timestamps_at_all() -> None:
+    """``timestampevents = no``: what is read is read, and what is skipped counts."""
+    line = Line()
+    short = [
+        lines([("Event", name), ("Privilege", "call,all"), ("SequenceNumber", number), *leg().items()])
+        for number, name in enumerate(["Newexten", "Hangup", "Brandnew", "Hangup"])
+    ]
+    assert line.numbers(b"".join(short)) == [1, 3]
+    assert line.reasons == {}
+
+
 def test_others_are_only_delayed_by_an_attack() -> None:
     """A caller who forges all day costs the others a moment, and no event."""
     line = Line()
