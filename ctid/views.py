@@ -54,14 +54,9 @@ class FloorViews:
         """Return who waits and who is free; at most ``STALE_SECONDS`` old."""
         if monotonic() - self._drawn_at < STALE_SECONDS:
             return self._routing
-        floor = self._centre.floor()
-        idle: defaultdict[str, set[str]] = defaultdict(set)
-        for agent in floor.agents:
-            for queue in agent.queues if agent.state == "idle" else ():
-                idle[queue].add(agent.agent)
         self._routing = FloorView(
-            waiting={queue.queue: len(queue.waiting) for queue in floor.queues},
-            idle={queue: frozenset(agents) for queue, agents in idle.items()},
+            waiting=self._centre.waiting_counts(),
+            idle={queue: frozenset(agents) for queue, agents in self._centre.idle_agents().items()},
         )
         self._drawn_at = monotonic()
         return self._routing

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ctid.acd import legs, members, reconcile, recordings, talks, visits, wrap_ups
 from ctid.acd.facts import Step
-from ctid.acd.floor import Floor, picture
+from ctid.acd.floor import Floor, idle_agents, picture, waiting_counts
 from ctid.acd.linkage import leg_of
 from ctid.acd.rules import QueueRule
 from ctid.acd.tables import Tables
@@ -124,6 +124,14 @@ class Centre:
     def floor(self) -> Floor:
         """Return the floor as it is now."""
         return picture(self._tables)
+
+    def waiting_counts(self) -> dict[str, int]:
+        """Return how many wait, by queue; queues without callers are left out."""
+        return waiting_counts(self._tables)
+
+    def idle_agents(self) -> dict[str, set[str]]:
+        """Return who could take a call at once, by queue."""
+        return idle_agents(self._tables)
 
     def _step(self) -> Step:
         t = self._tables

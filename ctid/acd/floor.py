@@ -88,6 +88,21 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     calls: tuple[CallView, ...]
 
 
+def waiting_counts(t: Tables) -> dict[str, int]:
+    """Count the callers in each queue that has some."""
+    return {queue: len(legs) for queue, legs in t.waiting.items() if legs}
+
+
+def idle_agents(t: Tables) -> dict[str, set[str]]:
+    """Name the agents who could take a call at once, by queue."""
+    idle: dict[str, set[str]] = {}
+    for agent in t.agents.values():
+        if agent.state == "idle":
+            for queue in agent.queues:
+                idle.setdefault(queue, set()).add(agent.number)
+    return idle
+
+
 def picture(t: Tables) -> Floor:
     """Draw the floor; costs a microsecond or so per caller, agent and call."""
     return Floor(

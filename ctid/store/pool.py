@@ -30,6 +30,10 @@ _NOT_MIGRATED = frozenset({"42P01", "42703", "42883", "3F000"})  # unknown table
 _UNSTORABLE = ("22", "23", "54")  # the value itself is wrong, or too long for an index
 
 
+async def _keep(_connection: Connection) -> None:
+    """Leave a returned connection as it is: nobody changes its session, and a reset is a round trip."""
+
+
 def translated(error: Exception) -> StoreError:
     """Say in our words what the driver meant.
 
@@ -84,6 +88,7 @@ class Pool:
             max_size=self._database.pool,
             timeout=self._seconds,
             command_timeout=self._seconds,
+            reset=_keep,
             server_settings={"application_name": "ctid", "timezone": "UTC"},
         )
         return self
