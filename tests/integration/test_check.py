@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +32,11 @@ def daemon_with(
     return Daemon(folder, asterisk=exchange.settings_table(), dsn=dsn, policy=toml(policy), more=more)
 
 
+async def outcome(daemon: Daemon, command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; the screens and phones of the session live on meanwhile."""
+    return await asyncio.to_thread(daemon.command, command)
+
+
 async def test_a_healthy_site_has_no_problems(centre: Stage, tmp_path: Path) -> None:
     daemon = Daemon(
         tmp_path,
@@ -37,12 +44,12 @@ async def test_a_healthy_site_has_no_problems(centre: Stage, tmp_path: Path) -> 
         dsn=centre.dsn,
         policy=toml(policy_table(centre.lines)),
     )
-    done = daemon.command("check")
+    done = await outcome(daemon, "check")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 problems" in done.stdout
 
 
-def test_everything_wrong_is_told_at_once(
+async def test_everything_wrong_is_told_at_once(
     tmp_path: Path, exchange: Exchange, postgres: PrivatePostgres
 ) -> None:
     """Queues that Asterisk lacks, a port in use, a wrong secret, an empty database: one run."""
@@ -61,7 +68,7 @@ def test_everything_wrong_is_told_at_once(
             policy=toml(policy_table()),
             more={"metrics": {"port": port}},
         )
-        done = daemon.command("check")
+        done = await outcome(daemon, "check")
     told = done.stdout + done.stderr
     assert done.returncode == 2, told
     assert f"metrics: 127.0.0.1:{port}" in told
@@ -70,10 +77,10 @@ def test_everything_wrong_is_told_at_once(
     assert "secret" in told or "Authentication" in told
 
 
-def test_queue_that_asterisk_lacks(tmp_path: Path, exchange: Exchange, centre: Stage) -> None:
+async def test_queue_that_asterisk_lacks(tmp_path: Path, exchange: Exchange, centre: Stage) -> None:
     policy = policy_table()
     daemon = daemon_with(tmp_path, exchange, centre.dsn, policy)
-    done = daemon.command("check")
+    done = await outcome(daemon, "check")
     told = " ".join(done.stdout.split())
     assert done.returncode == 2, told
     for queue in ("faults", "billing", "agent-1001"):
@@ -81,7 +88,7 @@ def test_queue_that_asterisk_lacks(tmp_path: Path, exchange: Exchange, centre: S
     assert "queues.repair: Asterisk" not in told
 
 
-def test_misspelt_and_mistyped_settings(tmp_path: Path, exchange: Exchange, centre: Stage) -> None:
+async def test_misspelt_and_mistyped_settings(tmp_path: Path, exchange: Exchange, centre: Stage) -> None:
     daemon = daemon_with(
         tmp_path,
         exchange,
@@ -92,7 +99,7 @@ def test_misspelt_and_mistyped_settings(tmp_path: Path, exchange: Exchange, cent
         pops={"history": -1},
     )
     for command in ("check", "run"):
-        done = daemon.command(command)
+        done = await outcome(daemon, command)
         told = done.stdout + done.stderr
         assert done.returncode == 2, told
         assert str(daemon.settings) in told
@@ -101,7 +108,7 @@ def test_misspelt_and_mistyped_settings(tmp_path: Path, exchange: Exchange, cent
         assert "unknown key" in told
 
 
-def test_policy_that_contradicts_itself(tmp_path: Path, exchange: Exchange, centre: Stage) -> None:
+async def test_policy_that_contradicts_itself(tmp_path: Path, exchange: Exchange, centre: Stage) -> None:
     """Overlapping hours, a queue nobody describes, two lines with one number."""
     policy = policy_table()
     policy["hours"] = {"office": {"workdays": ["08:00-12:00", "11:00-17:00"]}}
@@ -109,7 +116,7 @@ def test_policy_that_contradicts_itself(tmp_path: Path, exchange: Exchange, cent
     policy["lines"]["survey"] |= {"numbers": ["4001"]}
     daemon = daemon_with(tmp_path, exchange, centre.dsn, policy)
     for command in ("check", "run"):
-        done = daemon.command(command)
+        done = await outcome(daemon, command)
         told = done.stdout + done.stderr
         assert done.returncode == 2, told
         assert "repiar" in told
