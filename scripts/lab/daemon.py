@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import aiohttp
 
 from lab.errors import LabError
 from lab.places import ROOT
+from lab.ports import free_tcp_port
 
 READY_WITHIN = 30.0
 STOP_WITHIN = 20.0
@@ -28,10 +28,8 @@ class DaemonFailed(LabError):
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a free TCP port of 127.0.0.1."""
+    return free_tcp_port("127.0.0.1")
 
 
 def toml(table: Mapping[str, object], path: str = "") -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from lab.dialog import Moment, PhoneCall
 from lab.exchange import TRUNK_IP, Exchange, LabQueue
 from lab.floor import AGENTS, CALLER_TONE, LINES, Line, policy_table, tone_of
 from lab.phone import Phone
+from lab.ports import free_udp_port
 from lab.postgres import PrivatePostgres
 from lab.screen import Screen
 
@@ -202,7 +202,7 @@ class Stage:
 
     async def _start_exchange(self, fastagi_port: int, web_port: int) -> None:
         self._report(f"starting Asterisk {self.version}")
-        ports = {number: _free_udp_port(AGENT_IP) for number in self.agents}
+        ports = {number: free_udp_port(AGENT_IP) for number in self.agents}
         self.exchange = Exchange(
             self.version,
             folder=self.folder / "asterisk",
@@ -232,9 +232,3 @@ class Stage:
         await users.create_user("admin", role="admin")
         for name in (*everybody, "admin"):
             self.tokens[name] = await users.issue_token(name)
-
-
-def _free_udp_port(ip: str) -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((ip, 0))
-        return int(probe.getsockname()[1])
