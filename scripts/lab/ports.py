@@ -2,8 +2,7 @@
 
 The kernel gives every outgoing connection a port, from 32768 on: one found free there may
 be taken before the program it is meant for gets to bind it. So these lie below, above what
-Asterisk is given for RTP, and none
-is handed out twice by one process.
+Asterisk is given for RTP, and none is handed out twice by one process.
 """
 
 from __future__ import annotations
