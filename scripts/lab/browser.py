@@ -102,6 +102,6 @@ def _wrap(prefix: Path, wrapper: Path) -> None:
     (wrapper.parent / "fonts.conf").write_text(_FONTS)
     # Beside each other, and the name last: another test may be waiting for it.
     new = wrapper.with_name(f"chromium.{os.getpid()}")
-    new.write_text(_SCRIPT.format(libraries=prefixes.library_path(prefix, "$here/..")))
+    new.write_text(_SCRIPT.format(libraries=prefixes.search_path(prefix, "$here/..")))
     new.chmod(0o755)
     new.rename(wrapper)

@@ -97,7 +97,7 @@ def wrap(prefix: Path, program: str) -> Path:
         raise FetchFailed(f"The fetched packages hold no {program}.", "report it: Debian has moved it.")
     command = f'"$here/../{target.relative_to(prefix)}" "$@"'
     if needed := _loader_of(prefix, target):
-        command = f'"$here/../{needed}" --library-path "{library_path(prefix, "$here/..")}" {command}'
+        command = f'"$here/../{needed}" --library-path "{search_path(prefix, "$here/..")}" {command}'
     wrapper = prefix / WRAPPERS / target.name
     _write_script(wrapper, command)
     return wrapper
@@ -114,7 +114,7 @@ def wrap_in_place(prefix: Path, program: str) -> None:
             continue
         real = target.rename(target.with_name(f"{target.name}.elf"))
         up = "/".join(".." for _ in target.relative_to(prefix).parent.parts)
-        libraries = library_path(prefix, f"$here/{up}")
+        libraries = search_path(prefix, f"$here/{up}")
         command = f'"$here/{up}/{needed}" --library-path "{libraries}" --argv0 "$0" "$here/{real.name}" "$@"'
         _write_script(target, command)
 
@@ -125,7 +125,7 @@ def _write_script(path: Path, command: str) -> None:
     path.chmod(0o755)
 
 
-def library_path(prefix: Path, start: str) -> str:
+def search_path(prefix: Path, start: str) -> str:
     """Return the loader's search path; ``start`` stands for the prefix in it."""
     return ":".join(f"{start}/{folder.relative_to(prefix)}" for folder in _matches(prefix, _LIBRARIES))
 
