@@ -12,9 +12,11 @@
     │   ├── AgiFramingError  what was sent is not FastAGI, or too much of it
     │   └── AgiHangup        the channel, or the socket, is gone
     ├── SinkUnavailable      nothing was delivered; safe to retry
+    ├── LogUnavailable       our own disk: full, read-only or broken
     └── StoreError           PostgreSQL
         ├── StoreUnavailable     away, slow or read-only; safe to retry
         ├── RowRefused           this value can never be stored; the server is fine
+        ├── StaleEpoch           another daemon leads by now; nothing was written
         └── SchemaError          migrations missing, changed or newer than this ctid
 
 Driver exceptions are translated into these in exactly one file per boundary.
@@ -77,6 +79,10 @@ class SinkUnavailable(CtidError):
     """A sink could not take the facts; nothing was delivered, so a retry is safe."""
 
 
+class LogUnavailable(CtidError):
+    """A log on our own disk can not be written or made durable: full, read-only or broken."""
+
+
 class StoreError(CtidError):
     """PostgreSQL said no."""
 
@@ -87,6 +93,10 @@ class StoreUnavailable(StoreError):
 
 class RowRefused(StoreError):
     """PostgreSQL is well, but will never take this value; trying again is useless."""
+
+
+class StaleEpoch(StoreError):
+    """Another daemon has taken the lead since; the write was refused as a whole."""
 
 
 class SchemaError(StoreError):

@@ -42,6 +42,8 @@ def _positive(value: timedelta) -> timedelta:
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 PositiveDuration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_positive)]
+OptionalPath = Annotated[Path | None, BeforeValidator(lambda value: value or None)]
+"""An empty text: none."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 """0: any free port, told in the log (for tests)."""
 
@@ -78,6 +80,10 @@ class Asterisk(Section):
     """Second user with ``originate`` only, for click-to-dial."""
     recordings: Path = Path("/var/spool/asterisk/monitor/ctid")
     """Where the dialplan puts recordings (CTID_RECORDINGS)."""
+    queue_log: OptionalPath = Path("/var/log/asterisk/queue_log")
+    cel: OptionalPath = Path("/var/log/asterisk/cel-custom/ctid.csv")
+    """Asterisk's own books (logger.conf, cel_custom.conf): what AMI missed is rebuilt from them.
+    Empty, both: nothing is rebuilt and nothing is proved."""
     action_timeout: PositiveDuration = timedelta(seconds=5)
     ping_every: PositiveDuration = timedelta(seconds=5)
     dead_after: PositiveDuration = timedelta(seconds=15)
@@ -132,6 +138,23 @@ class Database(Section):
         return SecretStr(self.dsn_file.read_text(encoding="utf-8").strip() if self.dsn_file else self.dsn)
 
 
+class Spool(Section):
+    """Facts on our own disk, in ``state_dir``, until PostgreSQL has them."""
+
+    cap_mib: int = Field(default=2048, ge=1)
+    """Mebibytes; past it new facts wait in memory and an alarm is raised. Nothing old is dropped."""
+    segment_mib: int = Field(default=8, ge=1, le=1024)
+
+
+class Leader(Section):
+    """Of several daemons with the same name and database, one leads."""
+
+    name: str = Field(default="main", min_length=1, max_length=64)
+    """One name per Asterisk server; its daemons share it."""
+    lease: PositiveDuration = timedelta(seconds=5)
+    """A leader that gives no sign for so long has lost the lead."""
+
+
 class Pops(Section):
     """Screen pops on SIP phones; browsers always get theirs."""
 
@@ -171,6 +194,8 @@ class Settings(Section):
     web: Web = Web()
     metrics: Metrics = Metrics()
     database: Database
+    spool: Spool = Spool()
+    leader: Leader = Leader()
     pops: Pops = Pops()
     archive: Archive = Archive()
     log: Log = Log()
@@ -206,13 +231,15 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise SettingsError([f"{file}: is not TOML: {error}"]) from error
 
 
+_PATHS = frozenset({"policy", "state_dir", "recordings", "queue_log", "cel"})
+
+
 def _resolved(value: object, base: Path) -> object:
     """Make relative paths in path-valued keys relative to the settings file."""
     if isinstance(value, dict):
         return {
             key: str(base / item)
-            if isinstance(item, str)
-            and (key.endswith("_file") or key in {"policy", "state_dir", "recordings"})
+            if isinstance(item, str) and item and (key.endswith("_file") or key in _PATHS)
             else _resolved(item, base)
             for key, item in value.items()
         }

@@ -59,10 +59,12 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="fact"
     Attributes:
         at: When it became true.
         call: Linkedid of the call; empty for facts about an agent only.
+        recovered: Not heard on AMI but found in Asterisk's own books (queue_log, CEL).
     """
 
     at: datetime
     call: str = ""
+    recovered: bool = False
 
     @property
     def about(self) -> str:

@@ -93,8 +93,8 @@ def _works(python: Path) -> bool:
 def _install_locked(report: Report) -> None:
     total = len(re.findall(r"^[a-z0-9]", LOCK.read_text(), re.MULTILINE))
     # Without compiling: most modules are never imported, and those that are compile themselves.
-    # Without dependencies: the lock names them all, and pip 23 trips over an extra (coverage[toml]) as soon as
-    # a newer version than the locked one is out.
+    # Without dependencies: the lock names them all, and pip 23 trips over an extra (coverage[toml])
+    # as soon as a newer version than the locked one is out.
     words = ["--no-compile", "--no-deps", "--require-hashes", "--requirement", str(LOCK)]
     _pip(words, report=report, total=total)
 

@@ -177,6 +177,8 @@ class Exchange:
             "host": "127.0.0.1",
             "port": self.ami_port,
             "recordings": str(self.recordings),
+            "queue_log": str(self.queue_log),
+            "cel": str(self.cel),
             "account": {"username": "ctid", "secret_file": str(self.ctid_secret_file)},
             "dialler": {"username": "ctid-dialler", "secret_file": str(self.dialler_secret_file)},
         }

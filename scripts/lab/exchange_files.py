@@ -45,7 +45,7 @@ MODULES = """
     res_pjsip_session res_pjsip_sips_contact res_pjsip_transport_websocket res_pjsip_xpidf_body_generator
     chan_pjsip chan_bridge_media res_rtp_asterisk res_srtp res_crypto res_format_attr_opus
     res_http_websocket res_websocket_client
-    cdr_csv res_cdrel_custom cel_custom
+    cdr_csv res_cdrel_custom cel_custom app_celgenuserevent
 """
 
 #: Read by a module although we have nothing to say to it; an empty file saves an error in the log.
