@@ -20,7 +20,9 @@ from ctid.acd import legs, members, reconcile, recordings, talks, visits, wrap_u
 from ctid.acd.facts import Command, Fact, Step
 from ctid.acd.floor import Floor, idle_agents, picture, waiting_counts
 from ctid.acd.linkage import is_news, leg_of
+from ctid.acd.reminders import reminders
 from ctid.acd.rules import QueueRule
+from ctid.acd.state import State, restore, state_of
 from ctid.acd.tables import Tables
 from ctid.ami import events
 from ctid.ami.events import AmiEvent, Hold, LinkLost, Snapshot, Unhold
@@ -130,6 +132,23 @@ class Centre:
     def last_at(self) -> datetime | None:
         """When the last event was that it was told of; ``None``: none yet."""
         return self._tables.last_at
+
+    @property
+    def is_behind(self) -> bool:
+        """The link was lost (or is new), and no snapshot was taken since."""
+        return not self._tables.is_synced
+
+    def state(self) -> State:
+        """Return all that is known, to be put away; use it before the next event."""
+        return state_of(self._tables)
+
+    def reminders(self) -> tuple[Fact, ...]:
+        """Say once more what is open, for sinks that were not there when it began."""
+        return tuple(reminders(self._tables))
+
+    def restore(self, state: State) -> None:
+        """Begin where another centre stopped."""
+        restore(self._tables, state)
 
     def tick(self, at: datetime) -> Step:
         """End what was to end by now."""
