@@ -210,9 +210,7 @@ class Life:
         leg = self.board.ring(caller, phone)
         yield self._some(self._pace.ring)
         fate = self._dice.random()
-        if plan == "abandon_ringing":
-            self._leave(caller, plan)
-        elif plan == "timeout" and self.board.at >= limit:
+        if plan == "abandon_ringing" or (plan == "timeout" and self.board.at >= limit):
             self._leave(caller, plan)
         elif fate < 0.12 or plan == "timeout":
             self.board.no_answer(leg)
