@@ -6,9 +6,10 @@ The core reads no clock and sleeps never; this loop does both for it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -17,11 +18,19 @@ from ctid.acd.facts import Anomaly, Command, RequestSnapshot, SetPause, Step
 from ctid.ami.actions import QueuePause
 from ctid.ami.batches import Delivery
 from ctid.ami.client import AmiLink
-from ctid.ami.events import Snapshot
+from ctid.ami.events import AmiEvent, Gap, Snapshot
 from ctid.errors import ActionFailed, AsteriskError
+from ctid.memory import Input, NoteSaved, Recovered, Tick, apply
 from ctid.sinks.base import Outbox
 
 _log = structlog.get_logger()
+
+_IDLE: Final = timedelta(seconds=1)
+"""So often the pump stirs although nothing happens: whoever watches it sees that it lives."""
+_SEQUENCE_PATIENCE: Final = timedelta(seconds=5)
+"""A missing number is told some time after the event should have come."""
+_CLOCKS_APART: Final = timedelta(milliseconds=100)
+"""By so much at most AMI and CEL stamp the same thing differently, and threads overtake each other."""
 
 
 class Changed(Protocol):
@@ -62,6 +71,17 @@ class Orders:
             _log.warning("pause not confirmed", agent=command.agent, why=str(error))
 
 
+class Missed(Protocol):
+    """Where to read what happened while nobody listened."""
+
+    async def __call__(self, since: datetime, until: datetime) -> Sequence[AmiEvent]: ...
+
+
+async def nothing_missed(since: datetime, until: datetime) -> Sequence[AmiEvent]:
+    """Say so where there are no books to read."""
+    return ()
+
+
 class Pump:
     """Feeds the core until cancelled.
 
@@ -72,6 +92,11 @@ class Pump:
         orders: Who gets the commands.
         changed: Told after each batch and tick.
         snapshotted: Shown each snapshot before the core has it.
+        note: Writes down every input before the core has it.
+        missed: Reads in Asterisk's books what AMI did not tell.
+
+    Attributes:
+        moved_at: When something was last moved, or there was nothing to move; monotonic seconds.
     """
 
     def __init__(
@@ -83,6 +108,8 @@ class Pump:
         orders: Orders,
         changed: Changed,
         snapshotted: Callable[[Snapshot], None] = lambda snapshot: None,
+        note: Callable[[Sequence[Input]], None] = lambda inputs: None,
+        missed: Missed = nothing_missed,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._link = link
@@ -91,37 +118,77 @@ class Pump:
         self._orders = orders
         self._changed = changed
         self._snapshotted = snapshotted
+        self._note = note
+        self._missed = missed
         self._now = now
+        self._doubtful_since: datetime | None = None
+        self.moved_at = time.monotonic()
 
     async def run(self) -> None:
         """Move things, for ever."""
         while True:
             batch = await self._next_batch()
-            for event in batch:
-                if isinstance(event, Snapshot):
-                    self._snapshotted(event)
-                self._apply(self._centre.receive(event))
+            if batch:
+                self._take(await self._completed(batch))
             deadline = self._centre.next_deadline()
             if deadline is not None and deadline <= self._now():
-                self._apply(self._centre.tick(self._now()))
+                self._take([Tick(self._now())])
             self._changed()
+            self.moved_at = time.monotonic()
 
     def end_wrap_up(self, agent: str) -> bool:
         """The agent's note is saved. False: he is not wrapping up."""
-        step = self._centre.end_wrap_up(agent, self._now())
-        self._apply(step)
+        was_open = self._take([NoteSaved(self._now(), agent)])
         self._changed()
-        return bool(step.facts)
+        return was_open
 
     async def _next_batch(self) -> Sequence[Delivery]:
         deadline = self._centre.next_deadline()
-        if deadline is None:
-            return await self._link.batches.get()
+        wait = _IDLE if deadline is None else min(max(timedelta(0), deadline - self._now()), _IDLE)
         try:
-            async with asyncio.timeout(max(timedelta(0), deadline - self._now()).total_seconds()):
+            async with asyncio.timeout(wait.total_seconds()):
                 return await self._link.batches.get()
         except TimeoutError:
             return ()
+
+    async def _completed(self, batch: Sequence[Delivery]) -> Sequence[Input]:
+        """Put before a snapshot what the books tell of the time that it must make good for.
+
+        Without it the snapshot would close and adopt with times that nobody saw.
+        """
+        self._note_doubt(batch)
+        place = next((i for i, one in enumerate(batch) if isinstance(one, Snapshot)), None)
+        since = self._doubtful_since
+        if place is None or since is None:
+            return batch
+        self._doubtful_since = None
+        snapshot, later = batch[place], [one for one in batch[place + 1 :] if isinstance(one, AmiEvent)]
+        # Everything since the login comes by AMI: the first of it is where the books can stop.
+        until = later[0].at if self._centre.is_behind and later else snapshot.at
+        found = await self._missed(since, until)
+        return [*batch[:place], Recovered(len(found)), *found, *batch[place:]]
+
+    def _note_doubt(self, batch: Sequence[Delivery]) -> None:
+        """Remember from when on AMI may not have told everything."""
+        doubts = [one.at - _SEQUENCE_PATIENCE for one in batch if isinstance(one, Gap)]
+        last_at = self._centre.last_at
+        if last_at is not None and self._centre.is_behind:
+            doubts.append(last_at - _CLOCKS_APART)
+        if self._doubtful_since is not None:
+            doubts.append(self._doubtful_since)
+        self._doubtful_since = min(doubts, default=None)
+
+    def _take(self, inputs: Sequence[Input]) -> bool:
+        """Write inputs down, tell the core, pass on what follows; tell whether anything did."""
+        self._note(inputs)
+        for one in inputs:
+            if isinstance(one, Snapshot):
+                self._snapshotted(one)
+        followed = False
+        for step in apply(self._centre, inputs):
+            followed = followed or bool(step.facts)
+            self._apply(step)
+        return followed
 
     def _apply(self, step: Step) -> None:
         for fact in step.facts:

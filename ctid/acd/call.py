@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from ctid.acd.facts import ZERO, CallEnded, CallStarted
+from ctid.acd.facts import ZERO, CallEnded, CallRouted, CallStarted
 
 _replace = msgspec.structs.replace
 
@@ -66,6 +66,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         leg: The first leg.
         legs: Uniqueids, live; talks: carriers of the agents' talks, live.
         participants: Phones that took part so far.
+        routed: What was decided for it; ``None``: nobody told.
         consulted_from: The call its agent had on hold when he began this one.
         is_known: Announced by ``CallStarted``.
         is_spying: Begun by a supervisor to listen.
@@ -81,6 +82,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     caller_name: str = ""
     dialled: str = ""
     line: str = ""
+    routed: CallRouted | None = None
     legs: frozenset[str] = _NO_LEGS
     talks: frozenset[str] = _NO_LEGS
     participants: frozenset[str] = _NO_LEGS

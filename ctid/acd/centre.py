@@ -10,15 +10,19 @@ AgentCalled < DialBegin, and DialEnd < QueueCallerLeave < AgentConnect < BridgeE
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
+
 from ctid.acd import legs, members, reconcile, recordings, talks, visits, wrap_ups
-from ctid.acd.facts import Step
+from ctid.acd.facts import Command, Fact, Step
 from ctid.acd.floor import Floor, idle_agents, picture, waiting_counts
-from ctid.acd.linkage import leg_of
+from ctid.acd.linkage import is_news, leg_of
+from ctid.acd.reminders import reminders
 from ctid.acd.rules import QueueRule
+from ctid.acd.state import State, restore, state_of
 from ctid.acd.tables import Tables
 from ctid.ami import events
 from ctid.ami.events import AmiEvent, Hold, LinkLost, Snapshot, Unhold
@@ -103,6 +107,48 @@ class Centre:
         step(t, event)
         t.last_at = event.at
         return self._step()
+
+    def recover(self, events: Sequence[AmiEvent]) -> Step:
+        """Apply what Asterisk's books tell of a time when we did not listen.
+
+        Of a leg we do know, only what is younger than the last we heard of it: the rest was
+        heard. The facts are marked ``recovered``.
+
+        Args:
+            events: In order of time, from shortly before we lost touch.
+        """
+        facts: list[Fact] = []
+        commands: list[Command] = []
+        for event in events:
+            if not is_news(self._tables, event):
+                continue
+            step = self.receive(event)
+            facts += step.facts
+            commands += step.commands
+        told = (msgspec.structs.replace(fact, recovered=True) for fact in facts)
+        return Step(tuple(told), tuple(commands))
+
+    @property
+    def last_at(self) -> datetime | None:
+        """When the last event was that it was told of; ``None``: none yet."""
+        return self._tables.last_at
+
+    @property
+    def is_behind(self) -> bool:
+        """The link was lost (or is new), and no snapshot was taken since."""
+        return not self._tables.is_synced
+
+    def state(self) -> State:
+        """Return all that is known, to be put away; use it before the next event."""
+        return state_of(self._tables)
+
+    def reminders(self) -> tuple[Fact, ...]:
+        """Say once more what is open, for sinks that were not there when it began."""
+        return tuple(reminders(self._tables))
+
+    def restore(self, state: State) -> None:
+        """Begin where another centre stopped."""
+        restore(self._tables, state)
 
     def tick(self, at: datetime) -> Step:
         """End what was to end by now."""

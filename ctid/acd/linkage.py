@@ -9,7 +9,7 @@ import msgspec
 from ctid.acd.call import Call, EndReason, Leg, ended, interface_of, with_participants
 from ctid.acd.facts import CallMerged
 from ctid.acd.tables import Tables
-from ctid.ami.events import ChannelEvent, Newchannel, ShownChannel
+from ctid.ami.events import AmiEvent, ChannelEvent, Newchannel, ShownChannel
 
 _replace = msgspec.structs.replace
 
@@ -67,6 +67,19 @@ def leg_of(t: Tables, event: ChannelEvent) -> Leg | None:
         leg = move(t, leg, event.linkedid, event.at)
     t.seen[uniqueid] = event.at
     return leg
+
+
+def is_news(t: Tables, event: AmiEvent) -> bool:
+    """Tell whether an event from the books says something that AMI did not say already.
+
+    Asterisk stamps both within a millisecond of each other, but not at the same instant. What
+    only repeats the last word about a leg is harmless: it finds everything as it says.
+    """
+    uniqueid = getattr(event, "uniqueid", "")
+    if not uniqueid:
+        return True
+    seen = t.seen.get(uniqueid)
+    return uniqueid not in t.gone and (seen is None or event.at > seen)
 
 
 def phone_leg(t: Tables, uniqueid: str, channel: str, linkedid: str, at: datetime) -> Leg:

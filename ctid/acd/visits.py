@@ -376,17 +376,16 @@ def _turned_away(t: Tables, leg: Leg, event: UserEvent) -> None:
 
 def _routed(t: Tables, leg: Leg, event: UserEvent) -> None:
     t.announce(leg.call)
-    t.calls[leg.call] = _replace(t.calls[leg.call], line=event.line)
-    t.facts.append(
-        CallRouted(
-            at=event.at,
-            call=leg.call,
-            line=event.line,
-            business=event.business,
-            vip=event.vip == "1",
-            recording=event.recording,
-        )
+    routed = CallRouted(
+        at=event.at,
+        call=leg.call,
+        line=event.line,
+        business=event.business,
+        vip=event.vip == "1",
+        recording=event.recording,
     )
+    t.calls[leg.call] = _replace(t.calls[leg.call], line=event.line, routed=routed)
+    t.facts.append(routed)
     if event.recording:
         recording = t.recordings.get(leg.uniqueid) or Recording(recording="", call=leg.call, leg=leg.uniqueid)
         t.recordings[leg.uniqueid], fact = name(recording, event.recording)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from ctid.ami.events import AmiEvent, LinkLost, Snapshot
+from ctid.ami.events import AmiEvent, Gap, LinkLost, Snapshot
 
-Delivery = AmiEvent | Snapshot | LinkLost
+Delivery = AmiEvent | Snapshot | LinkLost | Gap
 
 
 class Batches(asyncio.Queue[list[Delivery]]):

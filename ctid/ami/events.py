@@ -460,3 +460,15 @@ class LinkLost(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     at: datetime
     why: str
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Events are missing, on a connection that lives.
+
+    Attributes:
+        at: They were sent before this, UTC.
+        missing: How many.
+    """
+
+    at: datetime
+    missing: int

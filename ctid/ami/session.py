@@ -29,7 +29,7 @@ from ctid.ami import actions
 from ctid.ami.actions import Action, Reply, serialize
 from ctid.ami.batches import Batches, Delivery, LinkObserver
 from ctid.ami.decoding import event_of, is_read
-from ctid.ami.events import AmiEvent, LinkLost
+from ctid.ami.events import AmiEvent, Gap, LinkLost
 from ctid.ami.framing import Frame, Framer
 from ctid.ami.guard import Findings, SequenceGuard
 from ctid.ami.requests import Done, Request, Requests
@@ -232,6 +232,7 @@ class Session:
         if found.missing:
             self._observer.gap(found.missing)
         if found.resync:
+            self._batch.append(Gap(at=datetime.now(UTC), missing=found.missing))
             if self._may_say("findings"):
                 _log.warning(
                     "events not believed or lost", reasons=dict(found.quarantined), missing=found.missing

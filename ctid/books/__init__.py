@@ -1,0 +1,1 @@
+"""Asterisk's own books: queue_log and CEL, read, followed, and held against ours."""
