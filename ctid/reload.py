@@ -32,7 +32,7 @@ class Reload:
         config: ctid.toml; read only to say what in it waits for a restart.
         loaded: What is in force.
         policy: What is in force.
-        adopt: Who goes by the policy; told in this order.
+        adopt: Who goes by the policy, in this order; what may fail (``OSError``) comes first.
         observe: Told whether it worked.
     """
 
@@ -68,20 +68,25 @@ class Reload:
         try:
             # Seconds, with many numbers in it: calls go on meanwhile.
             fresh = await asyncio.to_thread(policies.load, self._loaded.policy)
-            waiting = await asyncio.to_thread(self._waiting)
+            late = await asyncio.to_thread(self._waiting)
+            for adopt in self._adopt:
+                late += adopt(fresh) or ()
         except SettingsError as error:
-            for problem in error.problems:
-                _log.error("not reloaded; the old policy stays", problem=problem)
-            self._observe(False)
-            return False
+            return self._refused(error.problems)
+        except OSError as error:
+            return self._refused([str(error)])
         old, self._policy = self._policy, fresh
-        for adopt in self._adopt:
-            waiting += adopt(fresh) or ()
         self._observe(True)
         _log.info("policy reloaded", changed=changed(old, fresh))
-        for what in [*waiting, *needs_restart(old, fresh)]:
+        for what in [*late, *needs_restart(old, fresh)]:
             _log.warning("this needs a restart", what=what)
         return True
+
+    def _refused(self, problems: Sequence[str]) -> bool:
+        for problem in problems:
+            _log.error("not reloaded; the old policy stays", problem=problem)
+        self._observe(False)
+        return False
 
     def _waiting(self) -> list[str]:
         """Return the tables of ctid.toml that differ from what is in force."""

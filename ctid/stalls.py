@@ -105,7 +105,7 @@ class StallMonitor:
                 continue
             seen, logged = beat, now
             stack = stack_of(sys._current_frames().get(self._thread))
-            _log.warning("the event loop stands still", seconds=round(now - beat, 3), stack=stack)
+            _log.warning("the event loop stands still", seconds=round(now - beat, 3), at=stack)
 
 
 def stack_of(frame: FrameType | None) -> list[str]:
