@@ -68,17 +68,16 @@ def _each(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _mask(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for key, value in event.items():
-        if key not in _SAFE_KEYS:
-            event[key] = _each(value, without_numbers)
-    return event
+    return {
+        without_numbers(key): value if key in _SAFE_KEYS else _each(value, without_numbers)
+        for key, value in event.items()
+    }
 
 
 def _escape(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """For a terminal, which would obey; JSON escapes by itself."""
     trace = event.pop("exception", None)
-    for key, value in event.items():
-        event[key] = _each(value, escaped)
+    event = {escaped(key): _each(value, escaped) for key, value in event.items()}
     if trace is not None:
         # Indented, so that no line of it can look like a record.
         event["exception"] = "\n".join(f"    {escaped(line)}" for line in str(trace).split("\n"))

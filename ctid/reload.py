@@ -111,7 +111,7 @@ def needs_restart(old: Policy, new: Policy) -> list[str]:
         found.append("policy: site: numbers of callers go on being filed by the old country and area code")
     if old.site.pause_reasons != new.site.pause_reasons:
         found.append("policy: site.pause_reasons: new ones count as other on /metrics")
-    if gained := sorted(new.queue_names() - old.queue_names()):
+    if gained := sorted(new.queues.keys() - old.queues.keys()):
         found.append(f"policy: queues: {', '.join(gained)}: count as other on /metrics")
     if gained := sorted(new.agents.keys() - old.agents.keys()):
         found.append(f"policy: agents: {', '.join(gained)}: count as other on /metrics")
