@@ -85,7 +85,7 @@ def run(config: Path) -> None:
     from ctid.daemon import prepare, serve
 
     loaded, policy = prepare(config)
-    sys.exit(_run(serve(loaded, policy)))
+    sys.exit(_run(serve(loaded, policy, config)))
 
 
 @main.command()

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import structlog
 
-from ctid import __version__, log, settings
+from ctid import __version__, descriptors, log, readiness, settings
 from ctid.acd.centre import Centre
 from ctid.acd.facts import Fact
 from ctid.adapters import LinkFigures, SipTexts
@@ -28,7 +28,9 @@ from ctid.agi.server import FastAgiServer
 from ctid.ami.client import AmiLink
 from ctid.errors import SettingsError, StoreError
 from ctid.leftovers import Leftovers
+from ctid.notify import Progress, Watchdog, notify
 from ctid.pump import Orders, Pump
+from ctid.reload import Reload
 from ctid.routing import policy as policies
 from ctid.routing.policy import Policy
 from ctid.routing.writing import last_good_routes
@@ -41,6 +43,7 @@ from ctid.sinks.metrics import MetricsSink
 from ctid.sinks.pop_book import PopBook
 from ctid.sinks.pop_url import PopUrl
 from ctid.sinks.pops import PopSink
+from ctid.stalls import StallMonitor
 from ctid.store import calls, migrate
 from ctid.store.pool import Pool
 from ctid.store.users import Users
@@ -90,9 +93,10 @@ def prepare(config: Path) -> tuple[Settings, Policy]:
     return loaded, policy
 
 
-async def serve(loaded: Settings, policy: Policy) -> int:
-    """Run until SIGTERM or SIGINT; return the exit code."""
+async def serve(loaded: Settings, policy: Policy, config: Path | None = None) -> int:
+    """Run until SIGTERM or SIGINT; return the exit code. SIGHUP reads the policy again."""
     log.configure(loaded.log)
+    descriptors.raise_limit()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     failed = False
@@ -102,9 +106,12 @@ async def serve(loaded: Settings, policy: Policy) -> int:
         pool = await stack.enter_async_context(Pool(loaded.database))
         try:
             async with asyncio.TaskGroup() as group:
-                daemon = Daemon(loaded, policy, pool, group)
+                daemon = Daemon(loaded, policy, pool, group, config)
+                loop.add_signal_handler(signal.SIGHUP, daemon.reload.ask)
                 await daemon.start()
+                notify("READY=1")
                 await stop.wait()
+                notify("STOPPING=1")
                 _log.info("stopping")
                 await daemon.stop()
         except* OSError as errors:
@@ -117,7 +124,14 @@ async def serve(loaded: Settings, policy: Policy) -> int:
 class Daemon:
     """Every part of ctid, wired together."""
 
-    def __init__(self, loaded: Settings, policy: Policy, pool: Pool, group: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        loaded: Settings,
+        policy: Policy,
+        pool: Pool,
+        group: asyncio.TaskGroup,
+        config: Path | None = None,
+    ) -> None:
         self._settings = loaded
         self._group = group
         self._tasks: list[asyncio.Task[None]] = []
@@ -129,14 +143,17 @@ class Daemon:
             teams={number: agent.team or "" for number, agent in policy.agents.items()},
             reasons=policy.site.pause_reasons,
             version=__version__,
-            is_open=policy.is_queue_open,
+            is_open=lambda queue, at: self._policy.is_queue_open(queue, at),
         )
+        self.stalls = StallMonitor(self.metrics.loop_late)
+        self.metrics.watch_loop(lambda: self.stalls.worst)
         pool.on_error = self.metrics.db_error
         self.link = AmiLink(loaded.asterisk, observer=LinkFigures(self.metrics))
         self.centre = Centre(rules, policy.interfaces())
         self.views = FloorViews(self.centre, policy, is_connected=lambda: self.link.in_sync)
         self._build_sinks()
         self._build_listeners()
+        self._build_guards(config)
 
     def _build_sinks(self) -> None:
         loaded, pool = self._settings, self._pool
@@ -192,7 +209,13 @@ class Daemon:
             pops=self.pops,
             floor=self.views.state,
             end_wrap_up=self._end_wrap_up,
-            checks={"asterisk": self._asterisk, "database": self._database},
+            checks=readiness.checks(
+                asterisk=self._asterisk,
+                ask_database=self._database,
+                spool=lambda: "",
+                loop=self.stalls.why_not_ready,
+                leader=lambda: "",
+            ),
             version=__version__,
         )
         self.scrapes = MetricsServer(loaded.metrics, render=self.metrics.render)
@@ -202,6 +225,33 @@ class Daemon:
         self.fastagi = FastAgiServer(
             loaded.fastagi, self.router.route, self.router.default, observe=self.metrics.agi_request
         )
+
+    def _build_guards(self, config: Path | None) -> None:
+        batches = self.link.batches
+        self.watchdog = Watchdog(
+            Progress(waiting=batches.qsize, taken=lambda: batches.taken),
+            status=lambda: self._asterisk() or "in sync with Asterisk",
+        )
+        self.reload = Reload(
+            config, self._settings, self._policy, adopt=[self._adopt], observe=self._reloaded
+        )
+
+    def _adopt(self, policy: Policy) -> list[str]:
+        """Go by another policy; the routes for a day without ctid first, since they must be whole."""
+        _write_whole(self._settings.state_dir / "last-good-routes.json", last_good_routes(policy))
+        self._policy = policy
+        self.router.adopt(policy)
+        self.views.adopt(policy)
+        self.metrics.adopt(policy.rules())
+        kept = self.centre.adopt(policy.rules(), policy.interfaces())
+        self.hub.floor_changed()
+        return [f"policy: agents: {phone}: is in a queue, and stays with its agent" for phone in kept]
+
+    def _reloaded(self, is_good: bool) -> None:
+        if is_good:
+            self.metrics.config_reloaded(datetime.now(UTC))
+        else:
+            self.metrics.config_refused()
 
     async def start(self) -> None:
         """Listen, connect, and tell where.
@@ -222,6 +272,9 @@ class Daemon:
             self.sessions,
             self.pops,
             self.archive,
+            self.stalls,
+            self.watchdog,
+            self.reload,
             *self.outboxes,
         ]
         self._tasks = [self._group.create_task(part.run(), name=type(part).__name__) for part in parts]
@@ -264,7 +317,7 @@ class Daemon:
     async def _end_wrap_up(self, agent: str) -> bool:
         return self.pump.end_wrap_up(agent)
 
-    async def _asterisk(self) -> str:
+    def _asterisk(self) -> str:
         return "" if self.link.in_sync else "no AMI connection, or not in sync yet"
 
     async def _database(self) -> str:
