@@ -2,7 +2,7 @@
 
     agents = Crew(folder, {"quick": ("3001", "3002")})     # ports are chosen; agents.addresses for Exchange
     with agents.at_work(exchange.sip_address):
-        await play(crowd(seed=7, rate=4, seconds=10), exchange=..., did="4901", folder=folder / "callers-1")
+        await play(crowd(seed=7, batch=0, rate=4, seconds=10), exchange=..., did="4901", folder=folder / "callers-1")
 
 The log has one line per thing that happened to a caller (``read_log`` says which), with the
 microsecond of the machine's clock: an auditor needs nobody else to know what callers saw.
@@ -63,22 +63,32 @@ class Group:
     rate: float
 
 
-def crowd(*, seed: int, rate: float, seconds: float, tempers: Sequence[Temper] = TEMPERS) -> list[Group]:
-    """Divide ``rate * seconds`` calls among tempers; the same seed gives the same crowd."""
+def crowd(
+    *, seed: int, batch: int, rate: float, seconds: float, tempers: Sequence[Temper] = TEMPERS
+) -> list[Group]:
+    """Divide ``rate * seconds`` calls among tempers; the same seed gives the same crowd.
+
+    Args:
+        batch: 0 to 9999; crowds of different batches have different numbers.
+    """
     chance = random.Random(seed)
     picked = chance.choices(tempers, [temper.share for temper in tempers], k=max(1, round(rate * seconds)))
-    first = chance.randrange(10_000)
     groups = []
     for number, temper in enumerate(tempers):
         calls = picked.count(temper)
         if calls:
-            prefix = f"1{first:04d}{number}"
+            prefix = f"1{batch:04d}{number}"
             groups.append(Group(temper, prefix, calls, calls / seconds))
     return groups
 
 
 class Callers:
     """Callers under way."""
+
+    @property
+    def are_calling(self) -> bool:
+        """Whether any of them is still at it."""
+        return any(one.poll() is None for one in self._running)
 
     def __init__(self, running: list[subprocess.Popen[bytes]], limit: float) -> None:
         self._running = running
