@@ -2,9 +2,9 @@
 
     agents = Crew(folder, {"quick": ("3001", "3002")})     # ports are chosen; agents.addresses for Exchange
     with agents.at_work(exchange.sip_address):
-        await play(crowd(seed=7, batch=0, rate=4, seconds=10), exchange=..., did="4901", folder=folder / "callers-1")
+        await play(crowd(seed=7, batch=0, rate=4, seconds=10), exchange=..., did="4901", folder=callers)
 
-The log has one line per thing that happened to a caller (``read_log`` says which), with the
+The log has one line per thing that happened to a caller, see ``lab.load_scenarios``, with the
 microsecond of the machine's clock: an auditor needs nobody else to know what callers saw.
 """
 

@@ -15,7 +15,7 @@ import wave
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -303,8 +303,8 @@ def _sums(rows: Rows, sums: Counter[tuple[str, int, str]]) -> Iterator[str]:
     for key in sorted(said.keys() | sums.keys()):
         if said[key] != sums[key]:
             queue, quarter, outcome = key
-            start = datetime.fromtimestamp(quarter * QUARTER).astimezone()
-            yield f"{queue}: {said[key]} {outcome} in the quarter of {start:%H:%M}, queue_log says {sums[key]}"
+            start = f"{datetime.fromtimestamp(quarter * QUARTER, UTC):%H:%M}"
+            yield f"{queue}: {said[key]} {outcome} in the quarter of {start}, queue_log says {sums[key]}"
 
 
 # -- L3: recordings -----------------------------------------------------------
