@@ -55,6 +55,7 @@ class Daemon:
         folder: Its settings, policy, state and log.
         fastagi_port, web_port, metrics_port: On 127.0.0.1.
         starts: How often it was started.
+        environment: Further variables, for the next start.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Daemon:
         fastagi_port: int = 0,
         web_port: int = 0,
         more: Mapping[str, Mapping[str, object]] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Choose ports and write the settings; nothing runs yet.
 
@@ -74,6 +76,7 @@ class Daemon:
             asterisk: Table ``[asterisk]``, see ``Exchange.settings_table``.
             policy: Text of policy.toml.
             more: Further tables of ctid.toml, or other values for these.
+            environment: Further variables of the daemon's environment; may be changed between starts.
         """
         self.folder = folder.absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +86,7 @@ class Daemon:
         self.starts = 0
         self.settings = self.folder / "ctid.toml"
         self.log = self.folder / "ctid.log"
+        self.environment = dict(environment or {})
         self._running: subprocess.Popen[bytes] | None = None
         (self.folder / "policy.toml").write_text(policy, encoding="utf-8")
         secret = self.folder / "dsn"
@@ -154,7 +158,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                env=os.environ | {"PYTHONUNBUFFERED": "1"} | self.environment,
             )
         self.starts += 1
         if ready:
