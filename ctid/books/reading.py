@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -97,12 +96,13 @@ class Reading:
                 remedy="let ctid read asterisk.queue_log and asterisk.cel; run `ctid check`",
             )
 
-    async def missed(self, since: datetime, until: datetime) -> Sequence[AmiEvent]:
+    async def missed(self, since: datetime, until: datetime, *, whole: bool = False) -> list[AmiEvent]:
         """Return what the books tell of a time, in AMI's words; waits a moment for what is late.
 
         Args:
             since: After this.
             until: Before this; recent.
+            whole: Calls that were under way at ``since`` from their beginning.
         """
         loop = asyncio.get_running_loop()
         give_up = loop.time() + _LATE_SECONDS
@@ -114,7 +114,7 @@ class Reading:
         for group in self.groups:
             if group.last_at > since:
                 events = events_of(group.records, group.lines)
-                told += [event for event in events if since < event.at < until]
+                told += [event for event in events if (whole or since < event.at) and event.at < until]
         return sorted(told, key=lambda event: event.at)
 
     def due(self, now: datetime) -> list[Group]:
