@@ -11,15 +11,13 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import signal
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
-from ctid import __version__, descriptors, log, readiness, settings
+from ctid import __version__, readiness, settings
 from ctid.acd.centre import Centre
 from ctid.acd.facts import Fact
 from ctid.adapters import LinkFigures, SipTexts
@@ -28,7 +26,7 @@ from ctid.agi.server import FastAgiServer
 from ctid.ami.client import AmiLink
 from ctid.errors import SettingsError, StoreError
 from ctid.leftovers import Leftovers
-from ctid.notify import Progress, Watchdog, notify
+from ctid.notify import Progress, Watchdog
 from ctid.pump import Orders, Pump
 from ctid.reload import Reload
 from ctid.routing import policy as policies
@@ -45,6 +43,7 @@ from ctid.sinks.pop_url import PopUrl
 from ctid.sinks.pops import PopSink
 from ctid.stalls import StallMonitor
 from ctid.store import calls, migrate
+from ctid.store.leader import Leadership
 from ctid.store.pool import Pool
 from ctid.store.users import Users
 from ctid.views import FloorViews
@@ -54,8 +53,11 @@ from ctid.web.sessions import Sessions
 
 _log = structlog.get_logger()
 
-DRAIN_SECONDS = 5.0
-"""At a stop, so long the journal may take to write what is known."""
+DRAIN_SECONDS: Final = 5.0
+"""At a stop, so long facts may take to where they are safe."""
+STOP_SECONDS: Final = 7.5
+"""At a stop, whatever is away, facts are given up so long after its begin: exit follows within 10 s."""
+CLOSE_SECONDS: Final = 1.0
 
 
 def read(config: Path) -> tuple[Settings, Policy | None, list[str]]:
@@ -93,34 +95,6 @@ def prepare(config: Path) -> tuple[Settings, Policy]:
     return loaded, policy
 
 
-async def serve(loaded: Settings, policy: Policy, config: Path | None = None) -> int:
-    """Run until SIGTERM or SIGINT; return the exit code. SIGHUP reads the policy again."""
-    log.configure(loaded.log)
-    descriptors.raise_limit()
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    failed = False
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(Pool(loaded.database))
-        try:
-            async with asyncio.TaskGroup() as group:
-                daemon = Daemon(loaded, policy, pool, group, config)
-                loop.add_signal_handler(signal.SIGHUP, daemon.reload.ask)
-                await daemon.start()
-                notify("READY=1")
-                await stop.wait()
-                notify("STOPPING=1")
-                _log.info("stopping")
-                await daemon.stop()
-        except* OSError as errors:
-            for error in errors.exceptions:
-                _log.error("can not start", why=str(error), remedy="run `ctid check`")
-            failed = True
-    return int(failed)
-
-
 class Daemon:
     """Every part of ctid, wired together."""
 
@@ -130,9 +104,13 @@ class Daemon:
         policy: Policy,
         pool: Pool,
         group: asyncio.TaskGroup,
+        *,
+        lead: Leadership,
         config: Path | None = None,
     ) -> None:
         self._settings = loaded
+        self._lead = lead
+        self._is_stopping = False
         self._group = group
         self._tasks: list[asyncio.Task[None]] = []
         self._pool = pool
@@ -148,6 +126,7 @@ class Daemon:
         self.stalls = StallMonitor(self.metrics.loop_late)
         self.metrics.watch_loop(lambda: self.stalls.worst)
         pool.on_error = self.metrics.db_error
+        self.metrics.watch_lead(lambda: lead.is_leader, lambda: lead.epoch)
         self.link = AmiLink(loaded.asterisk, observer=LinkFigures(self.metrics))
         self.centre = Centre(rules, policy.interfaces())
         self.views = FloorViews(self.centre, policy, is_connected=lambda: self.link.in_sync)
@@ -214,7 +193,7 @@ class Daemon:
                 ask_database=self._database,
                 spool=lambda: "",
                 loop=self.stalls.why_not_ready,
-                leader=lambda: "",
+                leader=self._leader,
             ),
             version=__version__,
         )
@@ -289,19 +268,45 @@ class Daemon:
         )
 
     async def stop(self) -> None:
-        """Refuse new calls first (the dialplan then falls back at once), then write what is known."""
+        """Refuse new calls first (the dialplan then falls back at once), then write what is known.
+
+        Takes at most ``STOP_SECONDS`` and ``CLOSE_SECONDS``, whatever is away.
+        """
+        give_up = asyncio.get_running_loop().time() + STOP_SECONDS
+        self._is_stopping = True
         await self.fastagi.close()
         await self.link.close()
+        await self._drain(give_up)
+        await self._close()
+
+    async def abandon(self) -> None:
+        """Let go of everything at once: whatever this daemon still did would be wrong."""
+        self._is_stopping = True
+        await self.link.close()
+        await asyncio.gather(self.fastagi.abort(), self._close())
+
+    async def _drain(self, give_up: float) -> None:
+        """Wait until the core has seen what Asterisk told, and the facts are where they are safe."""
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(DRAIN_SECONDS):
+            async with asyncio.timeout_at(min(loop.time() + DRAIN_SECONDS, give_up)):
+                # The loss of the link is the last thing that the core is told.
+                while not self.link.batches.empty():  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
                 for outbox in self.outboxes:
                     await outbox.drained()
         except TimeoutError:
             _log.error("facts not delivered", pending={o.sink.name: o.pending for o in self.outboxes})
-        await self.web.close()
-        await self.scrapes.close()
+
+    async def _close(self) -> None:
+        """Close the pages, sending the screens away with 1012, and end all work."""
         for task in self._tasks:
             task.cancel()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.gather(self.web.close(), self.scrapes.close())
+        except TimeoutError:
+            _log.warning("pages cut off")
 
     def _put_leftover(self, fact: Fact) -> None:
         """Only for the record: no screen and no counter of this run knows what it is about."""
@@ -326,6 +331,11 @@ class Daemon:
         except StoreError as error:
             return str(error)
         return ""
+
+    def _leader(self) -> str:
+        if self._is_stopping:
+            return "stopping"
+        return "" if self._lead.is_leader else self._lead.state
 
     async def _last_agent(self, caller: str, since: datetime) -> str | None:
         return await calls.last_agent_of(self._pool, caller, since=since)

@@ -104,6 +104,13 @@ class FastAgiServer:
                 await self._empty.wait()
         except TimeoutError:
             log.warning("agi.dropped_at_close", connections=len(self._open))
+        await self.abort()
+
+    async def abort(self) -> None:
+        """Stop listening and drop what is under way: the dialplan goes on by itself."""
+        if self._server is None:
+            return
+        self._server.close()
         for connection in tuple(self._open):
             connection.abort()
         await self._empty.wait()

@@ -270,6 +270,10 @@ class Instruments:
         )
         self.outbox = self._gauge("ctid_outbox_facts", "Facts not yet delivered.", "sink")
         self.dropped = self._counter("ctid_sink_dropped", "Facts a sink lost for want of room.", "sink")
+        self.leads = self._gauge("ctid_leader", "1: this daemon leads, 0: it stands by.")
+        self.leader_epoch = self._gauge(
+            "ctid_leader_epoch", "Number of the lead that facts are written under; 0: not known yet."
+        )
         self.db_errors = self._counter("ctid_db_errors", "Uses of PostgreSQL that failed.")
         self.reloaded = self._gauge(
             "ctid_config_last_reload_success_timestamp_seconds", "When the settings were last read."

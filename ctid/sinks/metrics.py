@@ -270,6 +270,11 @@ class MetricsSink:
         """Ask ``pending`` at every scrape; it must be quick and safe in any thread."""
         self._outboxes[sink] = pending
 
+    def watch_lead(self, is_leader: Callable[[], bool], epoch: Callable[[], int | None]) -> None:
+        """Ask both at every scrape; they must be quick and safe in any thread."""
+        self.instruments.leads.set_function(is_leader)
+        self.instruments.leader_epoch.set_function(lambda: epoch() or 0)
+
     def db_error(self) -> None:
         """Count a use of PostgreSQL that failed."""
         self.instruments.db_errors.inc()

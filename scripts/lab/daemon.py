@@ -216,6 +216,30 @@ class Daemon:
         """
         return await self._end(signal.SIGTERM)
 
+    async def ended(self, within: float = STOP_WITHIN) -> int:
+        """Wait until it ends by itself; return its exit code.
+
+        Raises:
+            DaemonFailed: It does not.
+        """
+        if self._running is None:
+            return 0
+        try:
+            code = await asyncio.to_thread(self._running.wait, within)
+        except subprocess.TimeoutExpired:
+            raise self._failure(f"ctid did not end within {within:.0f} s") from None
+        self._running = None
+        return code
+
+    async def answer(self, path: str) -> tuple[int, str]:
+        """Return status and text of a page; status 0: nobody listens."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(2)) as session:
+            try:
+                async with session.get(f"{self.url}{path}") as response:
+                    return response.status, await response.text()
+            except (aiohttp.ClientError, TimeoutError) as error:
+                return 0, str(error)
+
     async def _end(self, number: int) -> int:
         running, self._running = self._running, None
         if running is None:
