@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from aiohttp import web
 
@@ -11,7 +12,6 @@ from ctid.web.api.health import HealthApi
 from ctid.web.gate import add_headers
 from ctid.web.routes import Route
 from ctid.web.server import Listener
-
 
 ASKERS: Final = 16
 """Connections at once; a load balancer or two."""
