@@ -7,14 +7,14 @@ Numbers are 1, 2, 3 … and grow for ever, also over restarts. A folder holds on
 
 ID is the log's UUID, N the number of the segment's first record, 20 digits. There is always at
 least one segment, perhaps an empty one: its name remembers the last number when all before it were
-forgotten. A record whose number is not below the N of the next segment does not count: that next
-segment was written because this one could not be trusted (below).
+forgotten.
 
 Written and durable are two things. ``append`` writes to the page cache: that outlives us, not the
 machine. ``sync`` makes durable. After a failed fdatasync the kernel may have thrown the pages away
 and still say yes to the next fdatasync, so a file is never synced again after a failure: what was
-not durable yet is also in memory and goes into a new file (F15). The same at opening: the newest
-segment is copied, because nobody knows what an earlier process was told about it.
+not durable yet is also in memory and goes into a new file, which takes the old one's place (F15).
+The same at opening: the newest segment is copied, because nobody knows what an earlier process was
+told about it.
 """
 
 from __future__ import annotations
@@ -137,7 +137,8 @@ class SegmentLog:
             with self._lock:
                 self._make_sure_of_being_open()
                 last = self.last
-                dirty = [os.dup(one.fd) for one in self._segments if one.fd >= 0 and last > self.durable]
+                is_clean = last == self.durable or self._is_suspect
+                dirty = [] if is_clean else [os.dup(one.fd) for one in self._segments if one.fd >= 0]
             try:
                 for fd in dirty:
                     os.fdatasync(fd)
@@ -277,9 +278,9 @@ class SegmentLog:
             raise LogUnavailable(f"{self._folder}: could not be made durable; waits for the next sync")
         if self.size_bytes + size_bytes > self._cap_bytes:
             raise LogUnavailable(f"{self._folder}: full: its cap of {self._cap_bytes} bytes is reached")
-        if size_bytes > MAX_BODY_BYTES or (
-            self._pending and self._pending_bytes + size_bytes > _PENDING_BYTES
-        ):
+        if size_bytes > MAX_BODY_BYTES:
+            raise LogUnavailable(f"{self._folder}: {size_bytes} bytes are too many at once")
+        if self._pending and self._pending_bytes + size_bytes > _PENDING_BYTES:
             raise LogUnavailable(f"{self._folder}: the disk does not keep up")
 
     def _write(self, block: bytes) -> None:
@@ -310,15 +311,18 @@ class SegmentLog:
                 segment.close()
 
     def _rewrite(self) -> None:
-        """Put everything that is not durable into a new file, and never look at the old ones again."""
-        first = self.durable + 1
-        for segment in [one for one in self._segments if one.first > first]:
-            segment.remove()
-            self._segments.remove(segment)
-        if not self._segments or self._segments[-1].first != first:
-            self._segments.append(Segment(self._path(first), first))
+        """Put what is not durable into a new file, and never look at the old one again."""
+        place = next((i for i in range(len(self._segments)) if self._end_of(i) > self.durable), -1)
+        suspect = self._segments[place]
         self._place = (0, 0, 0)
-        self._segments[-1].replace(b"".join(frame for _, frame in self._pending))
+        # What was durable before the failure is on disk, and moves along.
+        kept = [(n, framed(body, n, self.id)) for n, body, _ in suspect.records(self.id, 0)]
+        kept = [record for record in kept if record[0] <= self.durable]
+        for segment in self._segments[place + 1 :] if place >= 0 else []:
+            segment.remove()
+            segment.size_bytes = 0
+            self._segments.remove(segment)
+        suspect.replace(b"".join(frame for _, frame in [*kept, *self._pending]))
         self._is_suspect = False
         self.size_bytes = sum(one.size_bytes for one in self._segments)
         self._note_durable(self.last)
