@@ -43,6 +43,7 @@ from ctid.sinks.pop_url import PopUrl
 from ctid.sinks.pops import PopSink
 from ctid.store import calls, migrate
 from ctid.store.pool import Pool
+from ctid.store.segments import SegmentLog
 from ctid.store.users import Users
 from ctid.views import FloorViews
 from ctid.web.hub import Hub
@@ -154,11 +155,18 @@ class Daemon:
         )
         self.journal = JournalSink(
             pool,
+            SegmentLog(
+                loaded.state_dir / "spool",
+                segment_bytes=loaded.spool.segment_mib << 20,
+                cap_bytes=loaded.spool.cap_mib << 20,
+            ),
+            leader=loaded.leader.name,
             system=lambda: self.link.system,
             boot=lambda: self.link.boot,
             normalise=self._policy.number,
             on_refused=self.metrics.sink_dropped,
         )
+        self.metrics.watch_spool(self.journal)
         self.archive = ArchiveSink(
             pool, loaded.asterisk.recordings, loaded.archive, on_filed=self.metrics.recording_filed
         )
@@ -211,6 +219,7 @@ class Daemon:
         """
         self._settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
         _write_whole(self._settings.state_dir / "last-good-routes.json", last_good_routes(self._policy))
+        await self.journal.open()
         await self.fastagi.start()
         await self.web.start()
         await self.scrapes.start()
@@ -222,6 +231,7 @@ class Daemon:
             self.sessions,
             self.pops,
             self.archive,
+            self.journal,
             *self.outboxes,
         ]
         self._tasks = [self._group.create_task(part.run(), name=type(part).__name__) for part in parts]
@@ -243,12 +253,15 @@ class Daemon:
             async with asyncio.timeout(DRAIN_SECONDS):
                 for outbox in self.outboxes:
                     await outbox.drained()
+                await self.journal.drained()
         except TimeoutError:
-            _log.error("facts not delivered", pending={o.sink.name: o.pending for o in self.outboxes})
+            pending = {o.sink.name: o.pending for o in self.outboxes}
+            _log.error("facts not delivered", pending=pending, spooled=self.journal.backlog)
         await self.web.close()
         await self.scrapes.close()
         for task in self._tasks:
             task.cancel()
+        await self.journal.close()
 
     def _put_leftover(self, fact: Fact) -> None:
         """Only for the record: no screen and no counter of this run knows what it is about."""

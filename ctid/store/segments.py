@@ -31,7 +31,7 @@ from uuid import UUID, uuid4
 
 from ctid.errors import LogUnavailable
 from ctid.store.segment_files import Segment, sync_folder
-from ctid.store.segment_format import MAX_BODY_BYTES, framed, records, taken
+from ctid.store.segment_format import HEAD_BYTES, MAX_BODY_BYTES, framed, records, taken
 
 _NAME: Final = re.compile(r"([0-9a-f-]{36})\.(\d{20})\.log")
 _PENDING_BYTES: Final = 64 << 20
@@ -46,6 +46,8 @@ class SegmentLog:
         last: Number of the newest record ever written; 0 before the first.
         durable: This record, and all before it, survive a power failure.
         size_bytes: Of all segments together.
+        corrupt: How many records were found damaged since the opening, or at it; their numbers are
+            missing for ever.
     """
 
     def __init__(self, folder: Path, *, segment_bytes: int, cap_bytes: int) -> None:
@@ -73,16 +75,12 @@ class SegmentLog:
         self.last = 0
         self.durable = 0
         self.size_bytes = 0
+        self.corrupt = 0
 
     @property
     def first(self) -> int:
         """Number of the oldest record kept; ``last + 1`` if there is none."""
         return self._segments[0].first if self._segments else self.last + 1
-
-    @property
-    def corrupt(self) -> int:
-        """How many of the records kept were found damaged; their numbers are missing for ever."""
-        return sum(len(some) for some in self._lost)
 
     def open(self) -> None:
         """Read what is there, cut off a torn tail, leave out what is damaged.
@@ -149,6 +147,7 @@ class SegmentLog:
                 for fd in dirty:
                     os.close(fd)
             with self._lock:
+                self._make_sure_of_being_open()
                 if self._is_suspect:
                     self._rewrite()
                 self._note_durable(last)
@@ -163,11 +162,13 @@ class SegmentLog:
         found: list[tuple[int, bytes]] = []
         with self._lock, self._translation():
             for place, segment in enumerate(self._segments):
-                # What a suspect segment holds beyond that is about to be written anew.
+                # What is not durable of a suspect segment is read from memory.
                 end = min(self._end_of(place), self.durable if self._is_suspect else self.last)
                 if after < end and len(found) < limit and segment.size_bytes:
                     found += self._read(segment, max(after, segment.first - 1), end, limit - len(found))
-        return found
+            if self._is_suspect:
+                found += [(n, frame[HEAD_BYTES:]) for n, frame in self._pending if n > after]
+        return found[:limit]
 
     def forget(self, through: int) -> None:
         """Remove the segments that hold nothing above ``through``; the newest number is kept in mind.
@@ -191,6 +192,19 @@ class SegmentLog:
             if gone:
                 self._lost = [some for some in self._lost if some.stop > self.first]
                 sync_folder(self._folder)
+
+    def skip(self, through: int) -> None:
+        """Use no number up to ``through``: it has been used, though the log does not know.
+
+        Raises:
+            LogUnavailable: The disk is broken.
+        """
+        with self._lock, self._translation():
+            self._make_sure_of_being_open()
+            if through > self.last:
+                self._note_lost(self.last + 1, through + 1)
+                self._start(through + 1)
+                self.last = through
 
     @contextmanager
     def _translation(self) -> Iterator[None]:
@@ -263,6 +277,7 @@ class SegmentLog:
         known = any(begin in some for some in self._lost)
         if begin < end and not known:
             self._lost.append(range(begin, end))
+            self.corrupt += end - begin
 
     def _end_of(self, place: int) -> int:
         """Return the highest number that counts in the segment at that place."""
