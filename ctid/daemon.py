@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
@@ -24,9 +25,11 @@ from ctid.adapters import LinkFigures, SipTexts
 from ctid.agi.routes import Router
 from ctid.agi.server import FastAgiServer
 from ctid.ami.client import AmiLink
+from ctid.ami.events import Snapshot
 from ctid.errors import SettingsError, StoreError
 from ctid.leftovers import Leftovers
 from ctid.notify import Progress, Watchdog
+from ctid.proof import Proof
 from ctid.pump import Orders, Pump
 from ctid.reload import Reload
 from ctid.routing import policy as policies
@@ -45,6 +48,7 @@ from ctid.stalls import StallMonitor
 from ctid.store import calls, migrate
 from ctid.store.leader import Leadership
 from ctid.store.pool import Pool
+from ctid.store.segments import SegmentLog
 from ctid.store.users import Users
 from ctid.views import FloorViews
 from ctid.web.hub import Hub
@@ -150,11 +154,20 @@ class Daemon:
         )
         self.journal = JournalSink(
             pool,
-            system=lambda: self.link.system,
-            boot=lambda: self.link.boot,
+            SegmentLog(
+                loaded.state_dir / "spool",
+                segment_bytes=loaded.spool.segment_mib << 20,
+                cap_bytes=loaded.spool.cap_mib << 20,
+            ),
+            leader=loaded.leader.name,
+            epoch=lambda: self._lead.epoch,
+            # What is concluded before the first snapshot is concluded of what is remembered.
+            system=lambda: self.centre.system or self.link.system,
+            boot=lambda: self.centre.boot or self.link.boot,
             normalise=self._policy.number,
             on_refused=self.metrics.sink_dropped,
         )
+        self.metrics.watch_spool(self.journal)
         self.archive = ArchiveSink(
             pool, loaded.asterisk.recordings, loaded.archive, on_filed=self.metrics.recording_filed
         )
@@ -162,6 +175,22 @@ class Daemon:
         self.outboxes = [Outbox(sink, on_drop=self._dropped) for sink in sinks]
         for outbox in self.outboxes:
             self.metrics.watch_outbox(outbox.sink.name, lambda outbox=outbox: outbox.pending)  # type: ignore[misc]
+        self.proof = Proof(
+            loaded,
+            pool,
+            self.centre,
+            rules=lambda: self._policy.rules(),
+            agents=lambda: self._policy.interfaces(),
+            system=lambda: self.centre.system,
+            is_in_sync=lambda: self.link.in_sync,
+            journal=self.journal,
+            outbox=self._outbox_of(self.journal),
+            put=self._put_mended,
+            noted=self.metrics,
+        )
+
+    def _outbox_of(self, sink: Sink) -> Outbox:
+        return next(outbox for outbox in self.outboxes if outbox.sink is sink)
 
     def _build_listeners(self) -> None:
         loaded = self._settings
@@ -178,7 +207,10 @@ class Daemon:
             outboxes=self.outboxes,
             orders=Orders(self.link, self._group),
             changed=self.hub.floor_changed,
-            snapshotted=self.leftovers.shown,
+            snapshotted=self._snapshotted,
+            note=self.proof.note,
+            missed=self.proof.missed,
+            doubtful_since=lambda: self.proof.doubtful_since,
         )
         self.web = WebServer(
             loaded.web,
@@ -191,7 +223,7 @@ class Daemon:
             checks=readiness.checks(
                 asterisk=self._asterisk,
                 ask_database=self._database,
-                spool=lambda: "",
+                spool=lambda: "the spool is full" if self.journal.is_spool_full else "",
                 loop=self.stalls.why_not_ready,
                 leader=self._leader,
             ),
@@ -240,6 +272,8 @@ class Daemon:
         """
         self._settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
         _write_whole(self._settings.state_dir / "last-good-routes.json", last_good_routes(self._policy))
+        await self.journal.open()
+        self._remember(await self.proof.open())
         await self.fastagi.start()
         await self.web.start()
         await self.scrapes.start()
@@ -254,6 +288,8 @@ class Daemon:
             self.stalls,
             self.watchdog,
             self.reload,
+            self.journal,
+            self.proof,
             *self.outboxes,
         ]
         self._tasks = [self._group.create_task(part.run(), name=type(part).__name__) for part in parts]
@@ -266,6 +302,18 @@ class Daemon:
             metrics=self.scrapes.port,
             pid=os.getpid(),
         )
+
+    def _remember(self, facts: Sequence[Fact]) -> None:
+        """What an earlier life concluded last may not be written yet; what is open, nobody else knows."""
+        for fact in facts:
+            self._put_leftover(fact)
+        for fact in self.centre.reminders():
+            for sink in (self.pops, self.metrics):
+                self._outbox_of(sink).put(fact)
+
+    def _snapshotted(self, snapshot: Snapshot) -> None:
+        if not self.proof.is_restored:
+            self.leftovers.shown(snapshot)
 
     async def stop(self) -> None:
         """Refuse new calls first (the dialplan then falls back at once), then write what is known.
@@ -295,8 +343,10 @@ class Daemon:
                     await asyncio.sleep(0.005)
                 for outbox in self.outboxes:
                     await outbox.drained()
+                await self.journal.drained()
         except TimeoutError:
-            _log.error("facts not delivered", pending={o.sink.name: o.pending for o in self.outboxes})
+            pending = {o.sink.name: o.pending for o in self.outboxes}
+            _log.error("facts not delivered", pending=pending, spooled=self.journal.backlog)
 
     async def _close(self) -> None:
         """Close the pages, sending the screens away with 1012, and end all work."""
@@ -307,6 +357,8 @@ class Daemon:
                 await asyncio.gather(self.web.close(), self.scrapes.close())
         except TimeoutError:
             _log.warning("pages cut off")
+        await self.proof.close()
+        await self.journal.close()
 
     def _put_leftover(self, fact: Fact) -> None:
         """Only for the record: no screen and no counter of this run knows what it is about."""
@@ -314,13 +366,27 @@ class Daemon:
             if outbox.sink in (self.journal, self.archive):
                 outbox.put(fact)
 
+    def _put_mended(self, fact: Fact, is_counted: bool) -> None:
+        """A fact from the books: for the record, and for the counters if they lack it."""
+        self._put_leftover(fact)
+        if not is_counted:
+            self._outbox_of(self.metrics).put(fact)
+
     def _dropped(self, sink: str, fact: object) -> None:
         self.metrics.sink_dropped(sink)
         if sink == JournalSink.name:
-            _log.error("journal is full: a fact is lost", fact=repr(fact))
+            _log.error("journal is full: a fact is lost", kind=type(fact).__name__)
 
     async def _end_wrap_up(self, agent: str) -> bool:
-        return self.pump.end_wrap_up(agent)
+        """Say yes only when it survives us.
+
+        Raises:
+            LogUnavailable: It happened, but can not be written down.
+        """
+        done = self.pump.end_wrap_up(agent)
+        if done:
+            await self.proof.durable()
+        return done
 
     def _asterisk(self) -> str:
         return "" if self.link.in_sync else "no AMI connection, or not in sync yet"
