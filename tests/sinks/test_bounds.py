@@ -156,7 +156,7 @@ async def test_f41_look_ups_leave_connections_to_the_journal(database: Database)
         desk = Desk(pool)
         task = asyncio.create_task(desk.sink.run())
         await lock.execute("lock table ticket in access exclusive mode")
-        await desk.sink.write([offer(f"slow-{n}", "201", number=f"1380000{n:04}") for n in range(40)])
+        await desk.sink.write([offer(f"slow-{n}", f"{300 + n}", number=f"1380000{n:04}") for n in range(40)])
         await desk.until("late", 16)
         async with asyncio.timeout(0.5):
             assert await pool.fetchval("select 1") == 1
