@@ -150,6 +150,28 @@ async def test_f26_just_thawed_is_not_ready_yet(stage: Stage) -> None:
     assert 1.5 < await stage.daemon.metric("ctid_loop_stall_max_seconds") < 10
 
 
+async def test_f36_the_hangup_of_an_absolute_timeout_ends_no_call(stage: Stage) -> None:
+    """F36: ctid frozen, the dialplan gives up on it; what ctid then reads says nothing of the call."""
+    stage.daemon.signal(signal.SIGSTOP)
+    caller = await stage.caller()
+    call = await caller.dial(DID)
+    taken = await (await stage.offered(caller, within=15)).answered()
+    stage.daemon.signal(signal.SIGCONT)
+    await stage.daemon.until_ready()
+    async with asyncio.timeout(10):
+        while not await stage.pool.fetchval(
+            "select count(*) from call where caller_number = $1", caller.user
+        ):
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.5)
+    ended = "select ended_at from call where caller_number = $1"
+    assert await stage.pool.fetchval(ended, caller.user) is None
+    assert taken.clock.ended is None
+    await call.hang_up()
+    await taken.ended(5)
+    await written(stage, caller.user)
+
+
 async def answers(stage: Stage) -> str:
     """Return what ctid says over HTTP, errors included, to the admin and to anybody."""
     token = {"Authorization": f"Bearer {stage.tokens['admin']}"}
