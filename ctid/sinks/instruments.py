@@ -87,6 +87,7 @@ class Instruments:
         self._recordings_and_pops()
         self._link()
         self._daemon(sinks)
+        self._guards()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -271,6 +272,13 @@ class Instruments:
         self.outbox = self._gauge("ctid_outbox_facts", "Facts not yet delivered.", "sink")
         self.dropped = self._counter("ctid_sink_dropped", "Facts a sink lost for want of room.", "sink")
         self.db_errors = self._counter("ctid_db_errors", "Uses of PostgreSQL that failed.")
+        self.build = self._gauge("ctid_build_info", "Always 1.", "version")
+        for sink in sinks:
+            self.dropped.labels(sink)
+        for kind in ANOMALIES:
+            self.anomalies.labels(kind)
+
+    def _guards(self) -> None:
         self.reloaded = self._gauge(
             "ctid_config_last_reload_success_timestamp_seconds", "When the settings were last read."
         )
@@ -286,11 +294,6 @@ class Instruments:
         self.loop_stall_max = self._gauge(
             "ctid_loop_stall_max_seconds", "The longest stall of the event loop within the last minute."
         )
-        self.build = self._gauge("ctid_build_info", "Always 1.", "version")
-        for sink in sinks:
-            self.dropped.labels(sink)
-        for kind in ANOMALIES:
-            self.anomalies.labels(kind)
 
 
 class Sorted(Collector):
