@@ -244,12 +244,20 @@ class Daemon:
             status=lambda: self._asterisk() or "in sync with Asterisk",
         )
         self.reload = Reload(
-            config, self._settings, self._policy, adopt=[self._adopt], observe=self._reloaded
+            config,
+            self._settings,
+            self._policy,
+            keep=self._keep_routes,
+            adopt=[self._adopt],
+            observe=self._reloaded,
         )
 
-    def _adopt(self, policy: Policy) -> list[str]:
-        """Go by another policy; the routes for a day without ctid first, since they must be whole."""
+    def _keep_routes(self, policy: Policy) -> None:
+        """For a day without ctid."""
         _write_whole(self._settings.state_dir / "last-good-routes.json", last_good_routes(policy))
+
+    def _adopt(self, policy: Policy) -> list[str]:
+        """Go by another policy from now on; return what of it waits for a restart."""
         self._policy = policy
         self.router.adopt(policy)
         self.views.adopt(policy)
@@ -271,7 +279,7 @@ class Daemon:
             OSError: A port is taken, or the state folder can not be written.
         """
         self._settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
-        _write_whole(self._settings.state_dir / "last-good-routes.json", last_good_routes(self._policy))
+        self._keep_routes(self._policy)
         await self.journal.open()
         self._remember(await self.proof.open())
         await self.fastagi.start()

@@ -88,6 +88,7 @@ class Instruments:
         self._recordings_and_pops()
         self._link()
         self._daemon(sinks)
+        self._guards()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -277,6 +278,13 @@ class Instruments:
             "ctid_leader_epoch", "Number of the lead that facts are written under; 0: not known yet."
         )
         self.db_errors = self._counter("ctid_db_errors", "Uses of PostgreSQL that failed.")
+        self.build = self._gauge("ctid_build_info", "Always 1.", "version")
+        for sink in sinks:
+            self.dropped.labels(sink)
+        for kind in ANOMALIES:
+            self.anomalies.labels(kind)
+
+    def _guards(self) -> None:
         self.reloaded = self._gauge(
             "ctid_config_last_reload_success_timestamp_seconds", "When the settings were last read."
         )
@@ -292,11 +300,6 @@ class Instruments:
         self.loop_stall_max = self._gauge(
             "ctid_loop_stall_max_seconds", "The longest stall of the event loop within the last minute."
         )
-        self.build = self._gauge("ctid_build_info", "Always 1.", "version")
-        for sink in sinks:
-            self.dropped.labels(sink)
-        for kind in ANOMALIES:
-            self.anomalies.labels(kind)
 
     def _spool(self) -> None:
         self.spool_facts = self._gauge("ctid_spool_facts", "Facts on our disk, not yet in PostgreSQL.")
