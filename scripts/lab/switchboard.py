@@ -458,6 +458,9 @@ class Switchboard:
                 ami.QueueStatusVariable(**self._about(channel), variable="QUEUESTATUS", value=status)  # type: ignore[arg-type]
             )
             self.tell(caller, "QueueExit", queue=queue, status=status)
+            channel.app = ("CELGenUserEvent", f"QueueExit,{queue} {status}")
+            self.clerk.cel("QueueExit", channel, self.at, user="QueueExit", extra=f"{queue} {status}")
+            channel.app = ("Playback", "vm-goodbye")
 
     def _left(self, channel: Channel, status: str) -> str:
         queue, place = channel.queue, 1 + self.waiting(channel.queue).index(channel)
