@@ -1,4 +1,4 @@
-"""Bursts, steady load and a short soak of the daemon as a process, told by a scripted Asterisk (Q6, Q7, Q11)."""
+"""Bursts, steady load and a short soak of the daemon, told by a scripted Asterisk (Q6, Q7, Q11)."""
 
 from __future__ import annotations
 
@@ -62,9 +62,11 @@ async def test_who_does_not_read_is_cut_off(stage: ScriptedStage) -> None:
 
 
 async def test_a_short_soak_keeps_its_size(stage: ScriptedStage) -> None:
-    """Memory over hours is for the long run (``lab.strain.soak``); what must not move at all is seen at once."""
+    """F40: calls leave no series behind. Slow growth is for a longer run of ``lab.strain.soak``."""
     looks = await soak(stage, 0.5, rate=10.0, every=2.0)
-    assert looks.spread(lambda one: one.series) == 0
+    # An agent's state gets its series when he is first in it: at most a few per agent, ever.
+    assert looks.spread(lambda one: one.series) < 90
+    assert (await stage.tell("stats"))["calls"] > 200
     assert looks.spread(lambda one: one.fds) <= 5
     assert looks.spread(lambda one: one.rss_mib) < 30
     assert looks.spread(lambda one: one.tasks or 0) <= 30
