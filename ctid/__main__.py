@@ -1,7 +1,8 @@
-"""Command line: run, check, migrate, user, replay.
+"""Command line: run, check, migrate, user, replay, reconcile.
 
 Exit codes: 0 all is well, 1 it failed, 2 what was given (settings, policy, arguments) can
-not be run with; then nothing was started.
+not be run with; then nothing was started; 75 (run) another daemon has taken the lead: start
+again, to stand by.
 """
 
 from __future__ import annotations
@@ -82,10 +83,11 @@ def main() -> None:
 @_told
 def run(config: Path) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
-    from ctid.daemon import prepare, serve
+    from ctid.daemon import prepare
+    from ctid.serve import serve
 
     loaded, policy = prepare(config)
-    sys.exit(_run(serve(loaded, policy)))
+    sys.exit(_run(serve(loaded, policy, config)))
 
 
 @main.command()
@@ -149,6 +151,76 @@ def replay(trace: BinaryIO, policy: Path | None) -> None:
     for fact in facts_of([raw(recording)], rules, agents):
         out.write(encode(fact) + b"\n")
     out.flush()
+
+
+_when = click.DateTime(
+    ["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"]
+)
+
+
+@main.command()
+@_config
+@click.option("--since", type=_when, help="Calls that began then or later; local time.  [default: midnight]")
+@click.option("--until", type=_when, help="Calls that began before; local time.  [default: now]")
+@click.option("--queue", default="", help="Only what concerns this queue.")
+@click.option("--system", help="Asterisk's systemname, if the ids of calls do not begin with it.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+@_told
+def reconcile(
+    config: Path,
+    since: datetime | None,
+    until: datetime | None,
+    queue: str,
+    system: str | None,
+    as_json: bool,
+) -> None:
+    """Compare a period with Asterisk's queue_log and CEL; exit 1 if anything differs.
+
+    Nothing is changed. Calls that are not over yet are left out.
+    """
+    from ctid.reconcile import run as compare_period
+
+    midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    outcome = _run(
+        compare_period(
+            config,
+            since=(since or midnight).astimezone(UTC),
+            until=(until or datetime.now()).astimezone(UTC),
+            queue=queue,
+            system=system,
+        )
+    )
+    if as_json:
+        click.echo(msgspec.json.encode(outcome).decode())
+    else:
+        _print_outcome(outcome)
+    sys.exit(1 if outcome.count else 0)
+
+
+def _print_outcome(outcome: Any) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("ledger", "call", "about", "difference"):
+        table.add_column(heading, overflow="fold")
+    for one in outcome.differences:
+        table.add_row(one.ledger, escape(one.call), escape(one.about), escape(one.what))
+    for hole in outcome.holes:
+        where = f"after number {hole.after} of {hole.spool}" + (f", {hole.at:%F %T} UTC" if hole.at else "")
+        table.add_row(
+            "journal",
+            "",
+            escape(where),
+            f"{hole.count} facts are missing" if hole.count > 1 else "a fact is missing",
+        )
+    if outcome.count:
+        Console(soft_wrap=True, width=None if sys.stdout.isatty() else 2000).print(table)
+    if outcome.unread:
+        click.echo(f"{outcome.unread} places in the books could not be read")
+    if outcome.open:
+        click.echo(f"{outcome.open} calls are not over, or their end is not in the books; not compared")
+    click.echo(
+        f"{outcome.count} differences in {outcome.calls} calls and {outcome.visits} stays in queues, "
+        f"{outcome.since:%F %T} to {outcome.until:%F %T} UTC"
+    )
 
 
 @main.group()

@@ -11,15 +11,13 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import signal
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
-from ctid import __version__, log, settings
+from ctid import __version__, readiness, settings
 from ctid.acd.centre import Centre
 from ctid.acd.facts import Fact
 from ctid.adapters import LinkFigures, SipTexts
@@ -28,7 +26,9 @@ from ctid.agi.server import FastAgiServer
 from ctid.ami.client import AmiLink
 from ctid.errors import SettingsError, StoreError
 from ctid.leftovers import Leftovers
+from ctid.notify import Progress, Watchdog
 from ctid.pump import Orders, Pump
+from ctid.reload import Reload
 from ctid.routing import policy as policies
 from ctid.routing.policy import Policy
 from ctid.routing.writing import last_good_routes
@@ -41,7 +41,9 @@ from ctid.sinks.metrics import MetricsSink
 from ctid.sinks.pop_book import PopBook
 from ctid.sinks.pop_url import PopUrl
 from ctid.sinks.pops import PopSink
+from ctid.stalls import StallMonitor
 from ctid.store import calls, migrate
+from ctid.store.leader import Leadership
 from ctid.store.pool import Pool
 from ctid.store.users import Users
 from ctid.views import FloorViews
@@ -51,8 +53,11 @@ from ctid.web.sessions import Sessions
 
 _log = structlog.get_logger()
 
-DRAIN_SECONDS = 5.0
-"""At a stop, so long the journal may take to write what is known."""
+DRAIN_SECONDS: Final = 5.0
+"""At a stop, so long facts may take to where they are safe."""
+STOP_SECONDS: Final = 7.5
+"""At a stop, whatever is away, facts are given up so long after its begin: exit follows within 10 s."""
+CLOSE_SECONDS: Final = 1.0
 
 
 def read(config: Path) -> tuple[Settings, Policy | None, list[str]]:
@@ -90,35 +95,22 @@ def prepare(config: Path) -> tuple[Settings, Policy]:
     return loaded, policy
 
 
-async def serve(loaded: Settings, policy: Policy) -> int:
-    """Run until SIGTERM or SIGINT; return the exit code."""
-    log.configure(loaded.log)
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    failed = False
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(Pool(loaded.database))
-        try:
-            async with asyncio.TaskGroup() as group:
-                daemon = Daemon(loaded, policy, pool, group)
-                await daemon.start()
-                await stop.wait()
-                _log.info("stopping")
-                await daemon.stop()
-        except* OSError as errors:
-            for error in errors.exceptions:
-                _log.error("can not start", why=str(error), remedy="run `ctid check`")
-            failed = True
-    return int(failed)
-
-
 class Daemon:
     """Every part of ctid, wired together."""
 
-    def __init__(self, loaded: Settings, policy: Policy, pool: Pool, group: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        loaded: Settings,
+        policy: Policy,
+        pool: Pool,
+        group: asyncio.TaskGroup,
+        *,
+        lead: Leadership,
+        config: Path | None = None,
+    ) -> None:
         self._settings = loaded
+        self._lead = lead
+        self._is_stopping = False
         self._group = group
         self._tasks: list[asyncio.Task[None]] = []
         self._pool = pool
@@ -129,14 +121,18 @@ class Daemon:
             teams={number: agent.team or "" for number, agent in policy.agents.items()},
             reasons=policy.site.pause_reasons,
             version=__version__,
-            is_open=policy.is_queue_open,
+            is_open=lambda queue, at: self._policy.is_queue_open(queue, at),
         )
+        self.stalls = StallMonitor(self.metrics.loop_late)
+        self.metrics.watch_loop(lambda: self.stalls.worst)
         pool.on_error = self.metrics.db_error
+        self.metrics.watch_lead(lambda: lead.is_leader, lambda: lead.epoch)
         self.link = AmiLink(loaded.asterisk, observer=LinkFigures(self.metrics))
         self.centre = Centre(rules, policy.interfaces())
         self.views = FloorViews(self.centre, policy, is_connected=lambda: self.link.in_sync)
         self._build_sinks()
         self._build_listeners()
+        self._build_guards(config)
 
     def _build_sinks(self) -> None:
         loaded, pool = self._settings, self._pool
@@ -192,7 +188,13 @@ class Daemon:
             pops=self.pops,
             floor=self.views.state,
             end_wrap_up=self._end_wrap_up,
-            checks={"asterisk": self._asterisk, "database": self._database},
+            checks=readiness.checks(
+                asterisk=self._asterisk,
+                ask_database=self._database,
+                spool=lambda: "",
+                loop=self.stalls.why_not_ready,
+                leader=self._leader,
+            ),
             version=__version__,
         )
         self.scrapes = MetricsServer(loaded.metrics, render=self.metrics.render)
@@ -202,6 +204,33 @@ class Daemon:
         self.fastagi = FastAgiServer(
             loaded.fastagi, self.router.route, self.router.default, observe=self.metrics.agi_request
         )
+
+    def _build_guards(self, config: Path | None) -> None:
+        batches = self.link.batches
+        self.watchdog = Watchdog(
+            Progress(waiting=batches.qsize, taken=lambda: batches.taken),
+            status=lambda: self._asterisk() or "in sync with Asterisk",
+        )
+        self.reload = Reload(
+            config, self._settings, self._policy, adopt=[self._adopt], observe=self._reloaded
+        )
+
+    def _adopt(self, policy: Policy) -> list[str]:
+        """Go by another policy; the routes for a day without ctid first, since they must be whole."""
+        _write_whole(self._settings.state_dir / "last-good-routes.json", last_good_routes(policy))
+        self._policy = policy
+        self.router.adopt(policy)
+        self.views.adopt(policy)
+        self.metrics.adopt(policy.rules())
+        kept = self.centre.adopt(policy.rules(), policy.interfaces())
+        self.hub.floor_changed()
+        return [f"policy: agents: {phone}: is in a queue, and stays with its agent" for phone in kept]
+
+    def _reloaded(self, is_good: bool) -> None:
+        if is_good:
+            self.metrics.config_reloaded(datetime.now(UTC))
+        else:
+            self.metrics.config_refused()
 
     async def start(self) -> None:
         """Listen, connect, and tell where.
@@ -222,6 +251,9 @@ class Daemon:
             self.sessions,
             self.pops,
             self.archive,
+            self.stalls,
+            self.watchdog,
+            self.reload,
             *self.outboxes,
         ]
         self._tasks = [self._group.create_task(part.run(), name=type(part).__name__) for part in parts]
@@ -236,19 +268,45 @@ class Daemon:
         )
 
     async def stop(self) -> None:
-        """Refuse new calls first (the dialplan then falls back at once), then write what is known."""
+        """Refuse new calls first (the dialplan then falls back at once), then write what is known.
+
+        Takes at most ``STOP_SECONDS`` and ``CLOSE_SECONDS``, whatever is away.
+        """
+        give_up = asyncio.get_running_loop().time() + STOP_SECONDS
+        self._is_stopping = True
         await self.fastagi.close()
         await self.link.close()
+        await self._drain(give_up)
+        await self._close()
+
+    async def abandon(self) -> None:
+        """Let go of everything at once: whatever this daemon still did would be wrong."""
+        self._is_stopping = True
+        await self.link.close()
+        await asyncio.gather(self.fastagi.abort(), self._close())
+
+    async def _drain(self, give_up: float) -> None:
+        """Wait until the core has seen what Asterisk told, and the facts are where they are safe."""
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(DRAIN_SECONDS):
+            async with asyncio.timeout_at(min(loop.time() + DRAIN_SECONDS, give_up)):
+                # The loss of the link is the last thing that the core is told.
+                while not self.link.batches.empty():  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
                 for outbox in self.outboxes:
                     await outbox.drained()
         except TimeoutError:
             _log.error("facts not delivered", pending={o.sink.name: o.pending for o in self.outboxes})
-        await self.web.close()
-        await self.scrapes.close()
+
+    async def _close(self) -> None:
+        """Close the pages, sending the screens away with 1012, and end all work."""
         for task in self._tasks:
             task.cancel()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.gather(self.web.close(), self.scrapes.close())
+        except TimeoutError:
+            _log.warning("pages cut off")
 
     def _put_leftover(self, fact: Fact) -> None:
         """Only for the record: no screen and no counter of this run knows what it is about."""
@@ -264,7 +322,7 @@ class Daemon:
     async def _end_wrap_up(self, agent: str) -> bool:
         return self.pump.end_wrap_up(agent)
 
-    async def _asterisk(self) -> str:
+    def _asterisk(self) -> str:
         return "" if self.link.in_sync else "no AMI connection, or not in sync yet"
 
     async def _database(self) -> str:
@@ -273,6 +331,11 @@ class Daemon:
         except StoreError as error:
             return str(error)
         return ""
+
+    def _leader(self) -> str:
+        if self._is_stopping:
+            return "stopping"
+        return "" if self._lead.is_leader else self._lead.state
 
     async def _last_agent(self, caller: str, since: datetime) -> str | None:
         return await calls.last_agent_of(self._pool, caller, since=since)

@@ -146,6 +146,13 @@ class Spool(Section):
     segment_mib: int = Field(default=8, ge=1, le=1024)
 
 
+class Reconcile(Section):
+    """Comparing what was written down with Asterisk's own books."""
+
+    after: PositiveDuration = timedelta(seconds=10)
+    """So long a call must be over."""
+
+
 class Leader(Section):
     """Of several daemons with the same name and database, one leads."""
 
@@ -195,6 +202,7 @@ class Settings(Section):
     metrics: Metrics = Metrics()
     database: Database
     spool: Spool = Spool()
+    reconcile: Reconcile = Reconcile()
     leader: Leader = Leader()
     pops: Pops = Pops()
     archive: Archive = Archive()

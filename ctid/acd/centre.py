@@ -167,6 +167,10 @@ class Centre:
             wrap_ups.finish(t, known, at, "saved")
         return self._step()
 
+    def adopt(self, rules: Mapping[str, QueueRule], agents: Mapping[str, str]) -> list[str]:
+        """Go by another policy from the next event on; return the phones that keep their agent."""
+        return self._tables.adopt(rules, agents)
+
     def floor(self) -> Floor:
         """Return the floor as it is now."""
         return picture(self._tables)

@@ -88,6 +88,24 @@ class Tables:
             return _NO_WRAP_UP
         return self.rules.get(queue, self.default_rule)
 
+    def adopt(self, rules: Mapping[str, QueueRule], agents: Mapping[str, str]) -> list[str]:
+        """Judge by other rules, and know more phones; return those that keep their agent.
+
+        A phone that is in a queue, or up, belongs to calls and to a state that are the old
+        agent's: it can not change hands under him.
+        """
+        self.rules = rules
+        for queue in rules:
+            self.waiting.setdefault(queue, {})
+        used = {interface for _, interface in self.members} | self.phones_up.keys()
+        kept = []
+        for phone, number in agents.items():
+            if phone in used and self.owners.get(phone, number) != number:
+                kept.append(phone)
+            else:
+                self.owners[phone] = number
+        return sorted(kept)
+
     def anomaly(self, at: datetime, call: str, kind: str, what: str) -> None:
         """Tell that something did not fit, and ask Asterisk, once until it has answered."""
         self.facts.append(Anomaly(at=at, call=call, kind=kind, what=what))

@@ -41,6 +41,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
         about: What within the call: a queue, a leg, a recording.
         what: In words: what the books say, and what we say.
         repair: Facts that make our tables say what the books say; empty: only a person can tell.
+        is_counted: We have told of it already, only differently: our counters know it.
     """
 
     ledger: Ledger
@@ -49,6 +50,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     about: str = ""
     queue: str = ""
     repair: tuple[Fact, ...] = ()
+    is_counted: bool = False
 
 
 def differences(books: Sequence[Fact], rows: Rows) -> list[Difference]:
@@ -99,7 +101,9 @@ def _calls(books: Mapping[type[Fact], list[Fact]], rows: Sequence[CallRow]) -> I
             yield _call(call, "the call is missing", *repair)
             continue
         if row.adopted and _far(row.began_at, started.at):
-            yield _call(call, f"began {_told(started.at)}, not {_told(row.began_at)}", started)
+            yield _call(
+                call, f"began {_told(started.at)}, not {_told(row.began_at)}", started, is_counted=True
+            )
         if call in routed and row.line is None:
             yield _call(call, "how it was routed is missing", routed[call])
         if call in merged and row.merged_into != merged[call].call:
@@ -109,8 +113,8 @@ def _calls(books: Mapping[type[Fact], list[Fact]], rows: Sequence[CallRow]) -> I
             yield from _end(end, row)
 
 
-def _call(call: str, what: str, *repair: Fact) -> Difference:
-    return Difference(ledger="calls", call=call, what=what, repair=repair)
+def _call(call: str, what: str, *repair: Fact, is_counted: bool = False) -> Difference:
+    return Difference(ledger="calls", call=call, what=what, repair=repair, is_counted=is_counted)
 
 
 def _end(end: f.CallEnded, row: CallRow) -> Iterator[Difference]:
@@ -119,12 +123,14 @@ def _end(end: f.CallEnded, row: CallRow) -> Iterator[Difference]:
     elif "asterisk_lost" in (end.end_reason, row.end_reason):
         # Nobody saw the end: two last signs of life may well differ.
         if end.end_reason != row.end_reason:
-            yield _call(end.call, f"its end is {end.end_reason}, not {row.end_reason}", end)
+            yield _call(end.call, f"its end is {end.end_reason}, not {row.end_reason}", end, is_counted=True)
     elif _far(row.ended_at, end.at):
-        yield _call(end.call, f"ended {_told(end.at)}, not {_told(row.ended_at)}", end)
+        what = f"ended {_told(end.at)}, not {_told(row.ended_at)}"
+        yield _call(end.call, what, end, is_counted=True)
     elif set(end.participants) != set(row.participants):
         ours, theirs = sorted(row.participants), sorted(end.participants)
-        yield _call(end.call, f"took part: {', '.join(theirs)}, not {', '.join(ours)}", end)
+        what = f"took part: {', '.join(theirs)}, not {', '.join(ours)}"
+        yield _call(end.call, what, end, is_counted=True)
 
 
 # -- stays in queues ----------------------------------------------------------
@@ -149,16 +155,23 @@ def _visits(books: Mapping[type[Fact], list[Fact]], rows: Sequence[VisitRow]) ->
         elif what := _visit_differs(left, row):
             waited = left.waited + (left.joined_at - row.joined_at)
             mended = msgspec.structs.replace(left, joined_at=row.joined_at, waited=max(waited, f.ZERO))
-            yield _visit(left, what, mended)
+            is_counted = row.outcome not in (None, "unknown_end")
+            yield _visit(left, what, mended, is_counted=is_counted)
     for row in extra:
         if row.outcome not in ("join_empty", "full"):
             what = f"a stay from {_told(row.joined_at)} ({row.outcome}) that the books do not have"
             yield Difference(ledger="visits", call=row.call, about=row.queue, queue=row.queue, what=what)
 
 
-def _visit(left: f.CallerLeft, what: str, *repair: Fact) -> Difference:
+def _visit(left: f.CallerLeft, what: str, *repair: Fact, is_counted: bool = False) -> Difference:
     return Difference(
-        ledger="visits", call=left.call, about=left.queue, queue=left.queue, what=what, repair=repair
+        ledger="visits",
+        call=left.call,
+        about=left.queue,
+        queue=left.queue,
+        what=what,
+        repair=repair,
+        is_counted=is_counted,
     )
 
 
@@ -225,14 +238,22 @@ def _talks(books: Mapping[type[Fact], list[Fact]], rows: Sequence[TalkRow]) -> I
             ]
             if done is not None and not row.handled:
                 mended.append(done)
-            yield _talk(end, what, *mended)
+            yield _talk(end, what, *mended, is_counted=row.ended_by not in (None, "unknown_end"))
     for row in extra:
         what = f"a talk from {_told(row.began_at)} that the books do not have"
         yield Difference(ledger="talks", call=row.call, about=row.leg, what=what)
 
 
-def _talk(end: f.TalkEnded, what: str, *repair: Fact) -> Difference:
-    return Difference(ledger="talks", call=end.call, about=end.leg, queue=end.queue, what=what, repair=repair)
+def _talk(end: f.TalkEnded, what: str, *repair: Fact, is_counted: bool = False) -> Difference:
+    return Difference(
+        ledger="talks",
+        call=end.call,
+        about=end.leg,
+        queue=end.queue,
+        what=what,
+        repair=repair,
+        is_counted=is_counted,
+    )
 
 
 def _talk_differs(end: f.TalkEnded, row: TalkRow) -> str:

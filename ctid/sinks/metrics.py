@@ -270,6 +270,11 @@ class MetricsSink:
         """Ask ``pending`` at every scrape; it must be quick and safe in any thread."""
         self._outboxes[sink] = pending
 
+    def watch_lead(self, is_leader: Callable[[], bool], epoch: Callable[[], int | None]) -> None:
+        """Ask both at every scrape; they must be quick and safe in any thread."""
+        self.instruments.leads.set_function(is_leader)
+        self.instruments.leader_epoch.set_function(lambda: epoch() or 0)
+
     def db_error(self) -> None:
         """Count a use of PostgreSQL that failed."""
         self.instruments.db_errors.inc()
@@ -277,6 +282,24 @@ class MetricsSink:
     def config_reloaded(self, at: datetime) -> None:
         """Tell when the settings were last read."""
         self.instruments.reloaded.set(at.timestamp())
+        self.instruments.reload_good.set(1)
+
+    def config_refused(self) -> None:
+        """Tell that the settings are wrong now; the old ones stay."""
+        self.instruments.reload_good.set(0)
+
+    def adopt(self, rules: Mapping[str, QueueRule]) -> None:
+        """Tell the service levels of other rules; a queue that is new stays without a label."""
+        for queue in rules.keys() & self._rules.keys():
+            self.instruments.promise(queue, rules[queue])
+
+    def loop_late(self, seconds: float) -> None:
+        """Take down how late the event loop was; for ``StallMonitor``."""
+        self.instruments.loop_stalls.observe(seconds)
+
+    def watch_loop(self, worst: Callable[[], float]) -> None:
+        """Ask at every scrape for the longest stall of the last minute; it must be quick and thread-safe."""
+        self.instruments.loop_stall_max.set_function(worst)
 
     # -- out -------------------------------------------------------------------
 

@@ -39,6 +39,16 @@ def kind_of(fact: Fact) -> str:
     return type(fact).__name__
 
 
+def decode(body: bytes | str) -> Fact:
+    """Read a fact as the journal keeps it.
+
+    Raises:
+        msgspec.MsgspecError: It is none.
+    """
+    fact: Fact = _DECODER.decode(body)
+    return fact
+
+
 def storable(fact: Fact) -> tuple[Fact, str]:
     """Return the fact and its JSON, free of what PostgreSQL can not store."""
     body = msgspec.json.encode(fact)

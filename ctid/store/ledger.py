@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -75,6 +75,32 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     talks: tuple[TalkRow, ...] = ()
     recordings: tuple[RecordingRow, ...] = ()
 
+    def of(self, calls: Container[str]) -> Rows:
+        """Return the rows of some of them."""
+        return Rows(
+            calls=tuple(row for row in self.calls if row.call in calls),
+            visits=tuple(row for row in self.visits if row.call in calls),
+            offers=tuple(row for row in self.offers if row.call in calls),
+            talks=tuple(row for row in self.talks if row.call in calls),
+            recordings=tuple(row for row in self.recordings if row.call in calls),
+        )
+
+
+class Hole(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Facts that the journal had once: their numbers are missing.
+
+    Attributes:
+        spool: Whose numbers; each daemon's own disk counts for itself.
+        after: The last number that is there before.
+        count: How many are missing.
+        at: When the fact before became true, UTC; ``None``: nothing is before.
+    """
+
+    spool: str
+    after: int
+    count: int
+    at: datetime | None
+
 
 _CALLS: Final = """
 select call, adopted, began_at, ended_at, coalesce(participants, '{}') as participants, end_reason,
@@ -96,7 +122,8 @@ select call, recording, began_at, stopped_at from recording where system = $1 an
 #: Calls that nobody but us tells of: known here, unknown to the books of the period.
 _BETWEEN: Final = """
 select call from call
-where system = $1 and coalesce(began_at, ended_at) >= $2 and coalesce(began_at, ended_at) < $3"""
+where ($1::text is null or system = $1)
+  and coalesce(began_at, ended_at) >= $2 and coalesce(began_at, ended_at) < $3"""
 
 
 async def rows_of(pool: Pool, *, system: str, calls: Sequence[str]) -> Rows:
@@ -123,8 +150,38 @@ async def rows_of(pool: Pool, *, system: str, calls: Sequence[str]) -> Rows:
         )
 
 
-async def calls_between(pool: Pool, *, system: str, since: datetime, until: datetime) -> list[str]:
+#: A number without a row left a hole between its neighbours. The first number of a spool is 1.
+_HOLES: Final = """
+with numbered as (
+    select spool, number, at from fact where spool is not null
+    union all
+    select spool, number, at from fact_unwritten
+), neighbours as (
+    select spool, number, at,
+           lag(number, 1, 0::bigint) over (partition by spool order by number) as before,
+           lag(at) over (partition by spool order by number) as before_at
+    from numbered
+)
+select spool::text, before as after, number - before - 1 as count, before_at as at
+from neighbours
+where number > before + 1 and coalesce(before_at, at) < $2 and at >= $1
+order by spool, number"""
+
+
+async def holes_between(pool: Pool, *, since: datetime, until: datetime) -> list[Hole]:
+    """Return where facts of a period are missing by their number.
+
+    Raises:
+        StoreUnavailable: PostgreSQL is away.
+    """
+    return [Hole(**row) for row in await pool.fetch(_HOLES, since, until)]
+
+
+async def calls_between(pool: Pool, *, system: str | None, since: datetime, until: datetime) -> list[str]:
     """Return the calls that began in a period, by our own tables.
+
+    Args:
+        system: ``None``: of all servers.
 
     Raises:
         StoreUnavailable: PostgreSQL is away.

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -20,6 +21,9 @@ from ctid.settings import Database
 
 Connection: TypeAlias = "asyncpg.Connection[Record] | PoolConnectionProxy[Record]"
 Record: TypeAlias = asyncpg.Record
+
+CLOSE_SECONDS: Final = 0.5
+"""So long PostgreSQL has to say goodbye to a connection of its own."""
 
 #: SQLSTATE classes that pass by themselves, or once an operator has acted: connection
 #: lost, login refused, out of space or memory, shutting down, disk trouble, deadlock.
@@ -60,6 +64,16 @@ def translated(error: Exception) -> StoreError:
     return StoreUnavailable(text)
 
 
+@contextmanager
+def translation(on_error: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Raise in our words what the driver raises in its own, telling ``on_error`` first."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        on_error()
+        raise translated(error) from error
+
+
 class Pool:
     """At most ``database.pool`` connections, each use of one bounded by ``database.timeout``.
 
@@ -93,13 +107,13 @@ class Pool:
         )
         return self
 
-    async def close(self) -> None:
-        """Close every connection, at the latest after ``database.timeout``."""
+    async def close(self, *, within: timedelta | None = None) -> None:
+        """Close every connection, at the latest after ``within``; by default ``database.timeout``."""
         pool, self._pool = self._pool, None
         if pool is None:
             return
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(within.total_seconds() if within else self._seconds):
                 await pool.close()
         except TimeoutError:
             pool.terminate()
@@ -123,7 +137,7 @@ class Pool:
         if self._pool is None:
             raise StoreUnavailable("the pool is not open")
         try:
-            with self._translation():
+            with translation(self.on_error):
                 async with self._pool.acquire(timeout=self._seconds) as connection:
                     yield connection
         except StoreUnavailable as error:
@@ -162,10 +176,62 @@ class Pool:
         async with self.connection() as connection:
             return await connection.execute(sql, *args)
 
-    @contextmanager
-    def _translation(self) -> Iterator[None]:
+
+class OwnConnection:
+    """One connection outside the pool whose session is kept: for a lock that lasts as long as it.
+
+    Attributes:
+        ended: Set once the session is over, whoever ended it.
+        pid: Of its backend.
+    """
+
+    def __init__(self, connection: asyncpg.Connection[Record]) -> None:
+        self._connection = connection
+        self.ended = asyncio.Event()
+        self.pid: int = connection.get_server_pid()
+        connection.add_termination_listener(lambda _connection: self.ended.set())
+
+    @classmethod
+    async def open(cls, database: Database, *, name: str, within: timedelta) -> Self:
+        """Connect.
+
+        Args:
+            name: As administrators see it in ``pg_stat_activity``.
+            within: For connecting and for each statement.
+
+        Raises:
+            StoreError: As ``Pool.connection``; also if ``dsn_file`` can not be read.
+        """
+        with translation():
+            connection = await asyncpg.connect(
+                database.address().get_secret_value(),
+                timeout=within.total_seconds(),
+                command_timeout=within.total_seconds(),
+                server_settings={"application_name": name, "timezone": "UTC"},
+            )
+        return cls(connection)
+
+    async def fetchrow(self, sql: str, *args: Any) -> Record | None:
+        """Return the first row, if there is one; errors as in ``Pool.connection``."""
+        with translation():
+            return await self._connection.fetchrow(sql, *args)
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        """Return the first column of the first row, or ``None``; errors as in ``Pool.connection``."""
+        with translation():
+            return await self._connection.fetchval(sql, *args)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Make a transaction of the block; errors as in ``Pool.connection``."""
+        with translation():
+            async with self._connection.transaction():
+                yield
+
+    async def close(self) -> None:
+        """End the session: politely, if PostgreSQL listens. Never raises."""
         try:
-            yield
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-            self.on_error()
-            raise translated(error) from error
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._connection.close()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+            self._connection.terminate()

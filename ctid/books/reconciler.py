@@ -1,0 +1,158 @@
+"""Holds what we wrote down against Asterisk's books, call by call, and mends what is missing.
+
+a call is over ──▶ some seconds later ──▶ its rows == the books? ──yes──▶ done
+                                           │ no: the facts that are missing, as ``recovered``
+                                           ▼
+                                 once more ──▶ still not? ──▶ ``ctid_ledger_mismatches``
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+import structlog
+
+from ctid.acd.facts import Fact
+from ctid.acd.rules import QueueRule
+from ctid.books.groups import Group
+from ctid.books.ledger import LEDGERS, Difference, Ledger, differences
+from ctid.books.reading import Reading
+from ctid.books.shadow import facts_of
+from ctid.errors import StoreError
+from ctid.store.ledger import rows_of
+from ctid.store.pool import Pool
+
+_log = structlog.get_logger()
+
+_EVERY_SECONDS: Final = 1.0
+_SAVE_SECONDS: Final = 5.0
+_AT_ONCE: Final = 100
+_TRIES: Final = 3
+#: So many contradictions are remembered one by one; a flood is counted all the same.
+_MOST_KEPT: Final = 10_000
+
+
+class Noted(Protocol):
+    """What metrics want to know."""
+
+    def ledger(self, mismatches: Mapping[str, int], repaired: Mapping[str, int]) -> None:
+        """How many differences stand, by ledger; how many were mended since the last time."""
+
+
+class Reconciler:
+    """Compares for ever.
+
+    Args:
+        reading: Both books.
+        rules, agents: As for ``Centre``.
+        system: Where to ask for Asterisk's ``systemname``.
+        is_settled: The core is in step, and all it concluded is in PostgreSQL.
+        put: Where the missing facts go; told whether our counters have an end of it already.
+        after: So long a call must be over.
+    """
+
+    def __init__(
+        self,
+        reading: Reading,
+        pool: Pool,
+        *,
+        rules: Callable[[], Mapping[str, QueueRule]],
+        agents: Callable[[], Mapping[str, str]],
+        system: Callable[[], str],
+        is_settled: Callable[[], bool],
+        put: Callable[[Fact, bool], None],
+        noted: Noted,
+        after: timedelta,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._reading = reading
+        self._pool = pool
+        self._rules = rules
+        self._agents = agents
+        self._system = system
+        self._is_settled = is_settled
+        self._put = put
+        self._noted = noted
+        self._after = after
+        self._now = now
+        self._tries: Counter[str] = Counter()
+        self._standing: dict[tuple[Ledger, str, str], Difference] = {}
+        self._repaired: Counter[str] = Counter()
+        self._settled_at: datetime | None = None
+
+    async def run(self) -> None:
+        """Read, compare and mend, until cancelled."""
+        saved_at = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._reading.read()
+            if self._has_settled():
+                try:
+                    await self._compare(self._reading.due(self._now() - self._after)[:_AT_ONCE])
+                except StoreError:
+                    self._settled_at = None
+            if loop.time() - saved_at > _SAVE_SECONDS:
+                await self._reading.save()
+                saved_at = loop.time()
+            await asyncio.sleep(_EVERY_SECONDS)
+
+    def _has_settled(self) -> bool:
+        """Whether there was time since the last disturbance for everything to be written down."""
+        now = self._now()
+        if not self._is_settled():
+            # Facts are always under way somewhere; only a backlog that stays is a disturbance.
+            if self._settled_at is not None and now - self._settled_at > self._after:
+                self._settled_at = None
+            return False
+        self._settled_at = self._settled_at or now
+        return now - self._settled_at >= self._after
+
+    async def _compare(self, due: Sequence[Group]) -> None:
+        told = [(group, self._facts(group)) for group in due]
+        calls = sorted({call for group in due for call in group.calls})
+        if not calls:
+            return
+        rows = await rows_of(self._pool, system=self._system(), calls=calls)
+        for group, facts in told:
+            self._judge(group, differences(facts, rows.of(group.calls)))
+            await asyncio.sleep(0)
+        self._noted.ledger(self._mismatches(), self._repaired)
+        self._repaired = Counter()
+
+    def _facts(self, group: Group) -> list[Fact]:
+        return facts_of(
+            group.records, group.lines, rules=self._rules(), agents=self._agents(), is_lost=group.is_lost
+        )
+
+    def _judge(self, group: Group, found: Sequence[Difference]) -> None:
+        name = min(group.calls)
+        for call in group.calls:
+            for key in [key for key in self._standing if key[1] == call]:
+                del self._standing[key]
+        mendable = [one for one in found if one.repair]
+        if mendable and self._tries[name] < _TRIES:
+            self._tries[name] += 1
+            self._mend(mendable, is_first=self._tries[name] == 1)
+            return  # and look at it once more
+        for one in found:
+            _log.error("a call contradicts Asterisk's books", ledger=one.ledger, call=one.call, what=one.what)
+            if len(self._standing) < _MOST_KEPT:
+                self._standing[one.ledger, one.call, one.about] = one
+        del self._tries[name]
+        self._reading.done(group)
+
+    def _mend(self, found: Sequence[Difference], *, is_first: bool) -> None:
+        for one in found:
+            if is_first:
+                self._repaired[one.ledger] += 1
+            _log.info("mended from Asterisk's books", ledger=one.ledger, call=one.call, what=one.what)
+            for fact in one.repair:
+                self._put(fact, one.is_counted or not is_first)
+
+    def _mismatches(self) -> Mapping[str, int]:
+        standing = Counter(ledger for ledger, _, _ in self._standing)
+        return {ledger: standing[ledger] for ledger in LEDGERS}

@@ -1,0 +1,48 @@
+"""Asterisk's books, taken from recorded traces: with CEL on AMI a trace holds the file's records, too."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ctid.books.cel import CelEvent
+from ctid.books.queue_log import QueueLine, parse
+
+TRACES = Path(__file__).parent / "traces"
+#: Traces whose queue_log lines were not kept: with CEL alone there is no queue.
+WITHOUT_QUEUE_LOG = {"22/webrtc_agent", "16/webrtc_agent"}
+
+
+def recorded(name: str) -> tuple[list[CelEvent], list[QueueLine]]:
+    """Return what both books said in a trace, e.g. ``22/answered``."""
+    text = gzip.decompress((TRACES / f"{name}.txt.gz").read_bytes()).decode(errors="replace")
+    records = [_record(block) for block in text.split("\n\n") if "Event: CEL\n" in block]
+    lines = (parse(line[5:].encode()) for line in text.splitlines() if re.match(r"#### \d+\|", line))
+    return records, [line for line in lines if line is not None]
+
+
+def _record(block: str) -> CelEvent:
+    headers = {}
+    for line in block.splitlines():
+        name, colon, value = line.partition(":")
+        if colon and not line.startswith("#"):
+            headers[name] = value.strip()
+    return CelEvent(
+        at=datetime.fromtimestamp(float(headers["Timestamp"]), UTC),
+        kind=headers["EventName"],
+        number=headers["CallerIDnum"],
+        name=headers["CallerIDname"],
+        exten=headers["Exten"],
+        context=headers["Context"],
+        channel=headers["Channel"],
+        application=headers["Application"],
+        arguments=headers["AppData"],
+        uniqueid=headers["UniqueID"],
+        linkedid=headers["LinkedID"],
+        peer=headers["Peer"],
+        user_kind="",
+        extra=json.loads(headers["Extra"]) if headers["Extra"] else {},
+    )
