@@ -531,7 +531,10 @@ class Switchboard:
 
     def consult(self, phone: str, colleague: str) -> tuple[str, str]:
         """The agent, with his caller on hold, calls a colleague; return both new legs."""
-        mine = self.channels[phone].name.rpartition("-")[0]
+        return self.dial(self.channels[phone].name.rpartition("-")[0], colleague)
+
+    def dial(self, mine: str, colleague: str) -> tuple[str, str]:
+        """One phone calls another and it rings; return both legs."""
         own = self.leg(mine, number=member_of(mine), exten=member_of(colleague))
         asking = self.channels[own]
         asking.app = ("Dial", f"{colleague},30")

@@ -153,11 +153,7 @@ class Floor(RuleBasedStateMachine):
     def an_agent_calls_another(self, dice: int, phone: str) -> None:
         other = PHONES[dice % len(PHONES)]
         if phone != other and len(self.board.channels) < 20:
-            one = self.board.leg(phone)
-            two = self.board.leg(other, one)
-            self.board.up(two)
-            self.board.up(one)
-            self.board.bridge(one, two)
+            self.board.consulted(*self.board.dial(phone, other))
             self._hear()
 
     @rule(phone=st.sampled_from(PHONES), reason=st.sampled_from([None, "lunch", "meeting"]))
