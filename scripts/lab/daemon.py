@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 
 from lab.errors import LabError
-from lab.places import ROOT
+from lab.places import HOME, ROOT
 from lab.ports import free_tcp_port
 
 READY_WITHIN = 30.0
@@ -124,6 +124,11 @@ class Daemon:
             raise self._failure("ctid does not run")
         return self._running.pid
 
+    @property
+    def is_running(self) -> bool:
+        """It was started and has not ended."""
+        return self._running is not None and self._running.poll() is None
+
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run ``ctid WORDS --config …`` to its end."""
         return subprocess.run(
@@ -158,7 +163,14 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"} | self.environment,
+                # Compiled modules are kept, whatever the caller wants for himself: half of a start is that.
+                env=os.environ
+                | {
+                    "PYTHONUNBUFFERED": "1",
+                    "PYTHONDONTWRITEBYTECODE": "",
+                    "PYTHONPYCACHEPREFIX": str(HOME / "cache" / "compiled"),
+                }
+                | self.environment,
             )
         self.starts += 1
         if ready:

@@ -458,6 +458,9 @@ class Switchboard:
                 ami.QueueStatusVariable(**self._about(channel), variable="QUEUESTATUS", value=status)  # type: ignore[arg-type]
             )
             self.tell(caller, "QueueExit", queue=queue, status=status)
+            channel.app = ("CELGenUserEvent", f"QueueExit,{queue} {status}")
+            self.clerk.cel("QueueExit", channel, self.at, user="QueueExit", extra=f"{queue} {status}")
+            channel.app = ("Playback", "vm-goodbye")
 
     def _left(self, channel: Channel, status: str) -> str:
         queue, place = channel.queue, 1 + self.waiting(channel.queue).index(channel)
@@ -528,7 +531,10 @@ class Switchboard:
 
     def consult(self, phone: str, colleague: str) -> tuple[str, str]:
         """The agent, with his caller on hold, calls a colleague; return both new legs."""
-        mine = self.channels[phone].name.rpartition("-")[0]
+        return self.dial(self.channels[phone].name.rpartition("-")[0], colleague)
+
+    def dial(self, mine: str, colleague: str) -> tuple[str, str]:
+        """One phone calls another and it rings; return both legs."""
         own = self.leg(mine, number=member_of(mine), exten=member_of(colleague))
         asking = self.channels[own]
         asking.app = ("Dial", f"{colleague},30")
