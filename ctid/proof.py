@@ -18,8 +18,8 @@ from ctid.acd.centre import Centre
 from ctid.acd.facts import Fact
 from ctid.acd.rules import QueueRule
 from ctid.ami.events import AmiEvent
+from ctid.books.comparison import system_of
 from ctid.books.identity import renamed
-from ctid.books.period import system_of
 from ctid.books.reading import Reading
 from ctid.books.reconciler import Noted, Reconciler
 from ctid.errors import LogUnavailable, StoreError

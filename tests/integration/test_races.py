@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from lab.dialog import CallState, PhoneCall
 from lab.floor import LINES
-from lab.phone import IGNORE, Phone, Plan
+from lab.phone import IGNORE, Plan
 from lab.stage import Stage
 from tests.integration.aftermath import settling
 from tests.integration.conftest import CREW
