@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
@@ -42,6 +43,7 @@ from ctid.sinks.pops import PopSink
 from ctid.store import calls, migrate
 from ctid.store.leader import Leadership
 from ctid.store.pool import Pool
+from ctid.store.segments import SegmentLog
 from ctid.store.users import Users
 from ctid.views import FloorViews
 from ctid.web.hub import Hub
@@ -52,9 +54,11 @@ _log = structlog.get_logger()
 
 DRAIN_SECONDS: Final = 5.0
 """At a stop, so long facts may take to where they are safe."""
-STOP_SECONDS: Final = 7.5
+STOP_SECONDS: Final = 6.5
 """At a stop, whatever is away, facts are given up so long after its begin: exit follows within 10 s."""
-CLOSE_SECONDS: Final = 1.0
+CATCH_UP_SECONDS: Final = 0.5
+"""PostgreSQL that takes no fact for so long is not waited for at a stop."""
+CLOSE_SECONDS: Final = 1.5
 
 
 def read(config: Path) -> tuple[Settings, Policy | None, list[str]]:
@@ -143,11 +147,19 @@ class Daemon:
         )
         self.journal = JournalSink(
             pool,
+            SegmentLog(
+                loaded.state_dir / "spool",
+                segment_bytes=loaded.spool.segment_mib << 20,
+                cap_bytes=loaded.spool.cap_mib << 20,
+            ),
+            epoch=lambda: self._lead.epoch,
+            leader=loaded.leader.name,
             system=lambda: self.link.system,
             boot=lambda: self.link.boot,
             normalise=self._policy.number,
             on_refused=self.metrics.sink_dropped,
         )
+        self.metrics.watch_spool(self.journal)
         self.archive = ArchiveSink(
             pool, loaded.asterisk.recordings, loaded.archive, on_filed=self.metrics.recording_filed
         )
@@ -200,6 +212,7 @@ class Daemon:
         """
         self._settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
         _write_whole(self._settings.state_dir / "last-good-routes.json", last_good_routes(self._policy))
+        await self.journal.open()
         await self.fastagi.start()
         await self.web.start()
         await self.scrapes.start()
@@ -211,6 +224,7 @@ class Daemon:
             self.sessions,
             self.pops,
             self.archive,
+            self.journal,
             *self.outboxes,
         ]
         self._tasks = [self._group.create_task(part.run(), name=type(part).__name__) for part in parts]
@@ -247,23 +261,36 @@ class Daemon:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(min(loop.time() + DRAIN_SECONDS, give_up)):
-                # The loss of the link is the last thing that the core is told.
                 while not self.link.batches.empty():  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
                 for outbox in self.outboxes:
                     await outbox.drained()
+                await self._catch_up()
         except TimeoutError:
             _log.error("facts not delivered", pending={o.sink.name: o.pending for o in self.outboxes})
+        if self.journal.backlog:
+            _log.warning("facts stay in the spool for the next start", facts=self.journal.backlog)
+
+    async def _catch_up(self) -> None:
+        """Let PostgreSQL have what is in the spool, for as long as it gets on with it."""
+        before = self.journal.backlog + 1
+        while 0 < (left := self.journal.backlog) < before:
+            before = left
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CATCH_UP_SECONDS):
+                    await self.journal.drained()
 
     async def _close(self) -> None:
-        """Close the pages, sending the screens away with 1012, and end all work."""
+        """Close the pages, sending the screens away with 1012, end all work, and close the spool."""
         for task in self._tasks:
             task.cancel()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.gather(self.web.close(), self.scrapes.close())
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+                await self.journal.close()
         except TimeoutError:
-            _log.warning("pages cut off")
+            _log.warning("not all was closed in good order")
 
     def _put_leftover(self, fact: Fact) -> None:
         """Only for the record: no screen and no counter of this run knows what it is about."""

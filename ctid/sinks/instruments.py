@@ -264,6 +264,7 @@ class Instruments:
             "ctid_resync_corrections", "How much of ours was wrong, all comparisons together."
         )
         self.outbox = self._gauge("ctid_outbox_facts", "Facts not yet delivered.", "sink")
+        self._spool()
         self.dropped = self._counter("ctid_sink_dropped", "Facts a sink lost for want of room.", "sink")
         self.leads = self._gauge("ctid_leader", "1: this daemon leads, 0: it stands by.")
         self.leader_epoch = self._gauge(
@@ -278,6 +279,16 @@ class Instruments:
             self.dropped.labels(sink)
         for kind in ANOMALIES:
             self.anomalies.labels(kind)
+
+    def _spool(self) -> None:
+        self.spool_facts = self._gauge("ctid_spool_facts", "Facts on our disk, not yet in PostgreSQL.")
+        self.spool_age = self._gauge("ctid_spool_age_seconds", "How long the oldest of them has waited.")
+        self.spool_bytes = self._gauge("ctid_spool_bytes", "Size of the spool on our disk.")
+        self.spool_full = self._gauge(
+            "ctid_spool_full",
+            "1: the spool takes nothing: its disk is broken or full, or its cap reached.",
+        )
+        self.spool_corrupt = self._counter("ctid_spool_corrupt", "Records of the spool found damaged.")
 
 
 class Sorted(Collector):

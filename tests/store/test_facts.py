@@ -117,7 +117,9 @@ async def test_a_killed_write_leaves_nothing_and_is_repeated(pool: Pool) -> None
     async with pool.connection() as connection:
         begun = connection.transaction()
         await begun.start()
-        await facts._insert(connection, [facts.storable(fact) for fact in batch], "ast", None)
+        await facts._insert(
+            connection, [(None, *facts.storable(fact)) for fact in batch], facts.Origin(system="ast")
+        )
         connection.terminate()  # as when ctid is killed half-way
     assert await contents(pool, ["fact"]) == {"fact": []}
     assert await write(pool, batch) == len(batch)
@@ -166,6 +168,8 @@ async def test_every_column_of_an_answered_call(pool: Pool) -> None:
         "cause_text": "Normal Clearing",
         "end_reason": "hangup",
         "merged_into": None,
+        "recovered": False,
+        "recovered_parts": [],
     }
     [visit] = await pool.fetch(
         "select outcome, waited, in_time, agent, first_ring_to_answer, source from queue_visit"
