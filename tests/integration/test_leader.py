@@ -189,13 +189,14 @@ async def test_the_leader_survives_the_end_of_its_session(stage: Stage, tmp_path
     try:
         await until_standby(other)
         epoch = await epoch_of(stage)
+        before = stage.daemon.log.read_text(encoding="utf-8").count("leading on")
         holders = await stage.pool.fetchval("""
             select count(pg_terminate_backend(pid)) from pg_locks
             where locktype = 'advisory' and granted
               and database = (select oid from pg_database where datname = current_database())
         """)
         assert holders == 1
-        await until_logged(stage.daemon, "leading on")
+        await until_logged(stage.daemon, "leading on", before + 1)
         await reach(stage)
         assert await epoch_of(stage) == epoch
         assert (await stage.daemon.answer("/readyz"))[0] == 200
