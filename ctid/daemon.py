@@ -12,6 +12,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
@@ -59,9 +60,11 @@ _log = structlog.get_logger()
 
 DRAIN_SECONDS: Final = 5.0
 """At a stop, so long facts may take to where they are safe."""
-STOP_SECONDS: Final = 7.5
+STOP_SECONDS: Final = 6.5
 """At a stop, whatever is away, facts are given up so long after its begin: exit follows within 10 s."""
-CLOSE_SECONDS: Final = 1.0
+CATCH_UP_SECONDS: Final = 0.5
+"""PostgreSQL that takes no fact for so long is not waited for at a stop."""
+CLOSE_SECONDS: Final = 1.5
 
 
 def read(config: Path) -> tuple[Settings, Policy | None, list[str]]:
@@ -159,8 +162,8 @@ class Daemon:
                 segment_bytes=loaded.spool.segment_mib << 20,
                 cap_bytes=loaded.spool.cap_mib << 20,
             ),
-            leader=loaded.leader.name,
             epoch=lambda: self._lead.epoch,
+            leader=loaded.leader.name,
             # What is concluded before the first snapshot is concluded of what is remembered.
             system=lambda: self.centre.system or self.link.system,
             boot=lambda: self.centre.boot or self.link.boot,
@@ -346,27 +349,37 @@ class Daemon:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(min(loop.time() + DRAIN_SECONDS, give_up)):
-                # The loss of the link is the last thing that the core is told.
                 while not self.link.batches.empty():  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
                 for outbox in self.outboxes:
                     await outbox.drained()
-                await self.journal.drained()
+                await self._catch_up()
         except TimeoutError:
-            pending = {o.sink.name: o.pending for o in self.outboxes}
-            _log.error("facts not delivered", pending=pending, spooled=self.journal.backlog)
+            _log.error("facts not delivered", pending={o.sink.name: o.pending for o in self.outboxes})
+        if self.journal.backlog:
+            _log.warning("facts stay in the spool for the next start", facts=self.journal.backlog)
+
+    async def _catch_up(self) -> None:
+        """Let PostgreSQL have what is in the spool, for as long as it gets on with it."""
+        before = self.journal.backlog + 1
+        while 0 < (left := self.journal.backlog) < before:
+            before = left
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CATCH_UP_SECONDS):
+                    await self.journal.drained()
 
     async def _close(self) -> None:
-        """Close the pages, sending the screens away with 1012, and end all work."""
+        """Close the pages, sending the screens away with 1012, end all work, and close the spool."""
         for task in self._tasks:
             task.cancel()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.gather(self.web.close(), self.scrapes.close())
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+                await self.proof.close()
+                await self.journal.close()
         except TimeoutError:
-            _log.warning("pages cut off")
-        await self.proof.close()
-        await self.journal.close()
+            _log.warning("not all was closed in good order")
 
     def _put_leftover(self, fact: Fact) -> None:
         """Only for the record: no screen and no counter of this run knows what it is about."""

@@ -170,7 +170,7 @@ async def _fence(connection: Connection, origin: Origin) -> None:
     """Make sure that we lead, and that nobody takes the lead before this transaction ends."""
     if origin.epoch is None:
         return
-    now = await connection.fetchval("select epoch from leader where name = $1 for share", origin.leader)
+    now = await connection.fetchval("select epoch from leader where name = $1 for key share", origin.leader)
     if now != origin.epoch:
         raise StaleEpoch(f"epoch {origin.epoch} of {origin.leader} is over; it is {now} now")
 

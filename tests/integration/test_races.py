@@ -32,9 +32,9 @@ async def settled(rough: Stage) -> AsyncIterator[None]:
         yield
 
 
-async def talking(stage: Stage, plan: Plan = Plan(answer_after=0.1)) -> tuple[PhoneCall, PhoneCall]:
+async def talking(stage: Stage, plan: Plan | None = None) -> tuple[PhoneCall, PhoneCall]:
     """Bring a caller and the agent of ``moving`` together."""
-    stage.agent(AGENT).plan = plan
+    stage.agent(AGENT).plan = plan or Plan(answer_after=0.1)
     caller = await stage.caller()
     call = await caller.dial(MOVING.did)
     taken = await (await stage.offered(caller)).answered()
