@@ -129,7 +129,10 @@ class CelReader:
         self.consumed = 0
         self.damaged = 0
         self._rest = b""
+        #: Damage is counted, and no whole record came since.
         self._is_lost = False
+        #: A record begins where ``_rest`` does, if one is there at all.
+        self._is_certain = True
 
     def feed(self, data: bytes) -> list[CelEvent]:
         """Take in ``data``, return the events that it completes, in the order of the file."""
@@ -137,20 +140,23 @@ class CelReader:
         events: list[CelEvent] = []
         place = 0
         while True:
-            place = _after_blank(text, place)
-            found = _RECORD.match(text, place)
-            event = _event(found) if found else None
-            if found and event:
-                events.append(event)
-                self._is_lost = False
-                place = found.end()
-            elif _may_go_on(text, place):
-                break
-            elif not (beginning := self._skip(text, place)):
+            if self._is_certain:
+                place = _after_blank(text, place)
+                found = _RECORD.match(text, place)
+                if event := _event(found) if found else None:
+                    events.append(event)
+                    self._is_lost = False
+                    place += len(found[0]) if found else 0
+                    continue
+                if _may_go_on(text, place):
+                    break
+                self._lose()
+            beginning = _BEGINNING.search(text, place + 1)
+            if not beginning:
                 place = _keep_from(text, place)
                 break
-            else:
-                place = beginning
+            self._is_certain = True
+            place = beginning.start()
         self.consumed += place
         self._rest = text[place:]
         return events
@@ -159,14 +165,12 @@ class CelReader:
         """Give up what has no end: nobody writes to this file any more."""
         self.damaged += bool(self._rest) and not self._is_lost
         self.consumed += len(self._rest)
-        self._rest, self._is_lost = b"", False
+        self._rest, self._is_lost, self._is_certain = b"", False, True
 
-    def _skip(self, text: bytes, place: int) -> int:
-        """Return where the next record may begin; 0: nowhere yet."""
+    def _lose(self) -> None:
         self.damaged += not self._is_lost
         self._is_lost = True
-        found = _BEGINNING.search(text, place + 1)
-        return found.start() if found else 0
+        self._is_certain = False
 
 
 def _after_blank(text: bytes, place: int) -> int:
@@ -183,7 +187,8 @@ def _may_go_on(text: bytes, place: int) -> bool:
 def _keep_from(text: bytes, place: int) -> int:
     """Return from where on a beginning may stand that the end of ``text`` cuts in two.
 
-    The byte before it is kept, too: it decides whether it is one.
+    The last byte before it that is no quote is kept, too: what is before decides whether it is one.
     """
     quote = text.find(b'"', max(place + 1, len(text) - _LONGEST_BEGINNING))
-    return quote - 1 if quote >= 0 else len(text)
+    before = text[place : quote if quote >= 0 else len(text)].rstrip(b'"')
+    return place + max(0, len(before) - 1)
