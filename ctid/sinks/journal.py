@@ -76,7 +76,7 @@ class JournalSink:
         self._on_refused = on_refused
         self._is_away = False
         self._settled: int | None = None
-        self._oldest = (0, 0.0)
+        self._oldest = (-1, 0.0)
         self._emptied = asyncio.Event()
 
     async def open(self) -> None:
@@ -227,7 +227,7 @@ class JournalSink:
             # we put since then has numbers that were used before.
             fresh = [body for _, body in log.read(self._spool.opened_at, log.last)]
             log.skip(max(settled, log.last))
-            log.append(fresh)
+            self._spool.put_records(fresh)
             _log.error("spool lost its end", last=self._spool.opened_at, settled=settled, moved=len(fresh))
             settled = log.last - len(fresh)
         return max(settled, log.first - 1)

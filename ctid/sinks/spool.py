@@ -77,7 +77,8 @@ class Spool:
         except LogUnavailable as error:
             self._note_broken(str(error))
             return
-        self.is_open, self.is_broken, self.opened_at = True, False, self.log.last
+        self.is_open, self.is_broken, self.is_full = True, False, False
+        self.opened_at = self.log.last
         if self.log.corrupt:
             _log.error("spool has damaged records; their facts are lost", records=self.log.corrupt)
 
@@ -95,12 +96,17 @@ class Spool:
         Raises:
             LogUnavailable: Not open, full or broken; nothing was written.
         """
-        now = time.time()
-        encode = msgspec.json.encode
+        now, encode = time.time(), msgspec.json.encode
+        self.put_records(
+            [encode(Entry(system, boot, now, msgspec.Raw(encode(fact)))) for fact in facts],
+        )
+
+    def put_records(self, bodies: Sequence[bytes]) -> None:
+        """Write records; raises as ``put``."""
         try:
             if not self.is_open:
                 raise LogUnavailable("the spool is not open")
-            self.log.append([encode(Entry(system, boot, now, msgspec.Raw(encode(fact)))) for fact in facts])
+            self.log.append(bodies)
         except LogUnavailable as error:
             self._note_full(str(error))
             raise
