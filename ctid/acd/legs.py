@@ -221,7 +221,7 @@ def on_dial_state(t: Tables, event: DialState) -> None:
 def on_dial_end(t: Tables, event: DialEnd) -> None:
     """The far phone was answered or given up."""
     if event.dial_status == "ANSWER":
-        visits.picked_up(t, event.dest_uniqueid, event.at)
+        visits.picked_up(t, event.dest_uniqueid, event.at, caller=event.uniqueid)
     else:
         visits.given_up(t, event.dest_uniqueid, event.dial_status, event.at)
 

@@ -163,15 +163,21 @@ def rang(t: Tables, uniqueid: str, at: datetime) -> None:
         t.entries[offer.caller] = _replace(entry, first_ring_at=at)
 
 
-def picked_up(t: Tables, uniqueid: str, at: datetime) -> None:
-    """The rung phone was answered; whether it gets the caller, ``AgentConnect`` will tell."""
+def picked_up(t: Tables, uniqueid: str, at: datetime, caller: str = "") -> None:
+    """The rung phone was answered; whether it gets the caller, ``AgentConnect`` will tell.
+
+    Args:
+        caller: Whom it was rung for, if that is told: its ringing may have begun before we listened.
+    """
     offer = t.offers.get(uniqueid)
-    if offer is None or offer.answered_at is not None:
+    if offer is not None and offer.answered_at is not None:
         return
-    t.offers[uniqueid] = answer(offer, at)
-    entry = t.entries.get(offer.caller)
+    if offer is not None:
+        t.offers[uniqueid] = answer(offer, at)
+        caller = offer.caller
+    entry = t.entries.get(caller)
     if entry is not None and not entry.answering:
-        t.entries[offer.caller] = _replace(entry, answering=True)
+        t.entries[caller] = _replace(entry, answering=True)
 
 
 def on_ring_no_answer(t: Tables, event: AgentRingNoAnswer) -> None:

@@ -472,7 +472,7 @@ class Switchboard:
         if status == "WITHDRAW":
             words.append("")
         self._note(channel, queue, "", _VERBS[status], *words)
-        if status:
+        if status or not channel.hangup_source:
             self.clerk.cel("APP_END", channel, self.at)
             channel.app, channel.application = ("Playback", "vm-goodbye"), ""
         channel.queue = ""

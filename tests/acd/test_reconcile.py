@@ -91,6 +91,25 @@ def test_a_snapshot_tells_everything_to_who_came_late() -> None:
     assert corrections(late)[-1] == 0
 
 
+def test_a_caller_rung_for_before_we_listened_is_answered_not_gone() -> None:
+    """F25: leaving without a known ringing is the exit key, unless DialEnd says that he was answered."""
+    watched = Watched()
+    board = watched.board
+    board.login(SALES, "sales")
+    caller = board.call()
+    board.join(caller, "sales")
+    phone = board.ring(caller, SALES)
+    board.wait(5)
+    board.take()
+    watched.snapshot()
+    board.wait(1)
+    board.answer(phone)
+    watched.see()
+    (left,) = watched.told(CallerLeft)
+    assert (left.outcome, left.agent) == ("answered", "1001")
+    assert watched.told(Anomaly) == []
+
+
 def test_an_adopted_talk_has_its_wrap_up_but_no_handle_time() -> None:
     told = busy_floor()
     told.see()
