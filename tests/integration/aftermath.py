@@ -67,7 +67,7 @@ async def _unsettled(stage: Stage) -> list[str]:
         f"{it['agent']} is {it['state']}" for it in floor["agents"] if it["state"] in {"ringing", "talking"}
     ]
     for table, is_open in _OPEN.items():
-        rows = await stage.pool.fetch(f"select * from {table} where {is_open}")  # noqa: S608
+        rows = await stage.pool.fetch(f"select * from {table} where {is_open}")
         found += [f"open {table}: {dict(row)}" for row in rows]
     return found
 

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from lab.dialog import CallState, PhoneCall
 from lab.floor import LINES
-from lab.phone import IGNORE, Phone, Plan
+from lab.phone import IGNORE, Plan
 from lab.stage import Stage
 from tests.integration.aftermath import settling
 from tests.integration.conftest import CREW
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.timeout(120, func_only=True)
 OVERFLOW = LINES["overflow"].did
 MOVING = LINES["moving"]
 AGENT = MOVING.agents[0]
+SOON = Plan(answer_after=0.1)
 
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)
@@ -32,7 +33,7 @@ async def settled(rough: Stage) -> AsyncIterator[None]:
         yield
 
 
-async def talking(stage: Stage, plan: Plan = Plan(answer_after=0.1)) -> tuple[PhoneCall, PhoneCall]:
+async def talking(stage: Stage, plan: Plan = SOON) -> tuple[PhoneCall, PhoneCall]:
     """Bring a caller and the agent of ``moving`` together."""
     stage.agent(AGENT).plan = plan
     caller = await stage.caller()

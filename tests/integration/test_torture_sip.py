@@ -6,7 +6,6 @@ its end, and every call is one that Asterisk's own book knows (``aftermath.py``)
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
