@@ -135,6 +135,8 @@ async def test_a_bug_in_deciding_is_the_default() -> None:
 
 
 async def test_b43_a_decision_that_can_not_be_sent_is_the_default() -> None:
+    """B43: a decision that can not be sent is the default."""
+
     async def injecting(request: AgiRequest) -> Mapping[str, str]:
         return {"CTID_QUEUE": 'x"\nHANGUP\n'}
 
@@ -202,6 +204,7 @@ async def test_f37_a_megabyte_of_header_is_cut_off() -> None:
 
 @pytest.mark.parametrize("script", [b"../../x", b"elsewhere", b"", b"x" * 10_000])
 async def test_b37_an_unknown_script_sets_nothing(script: bytes) -> None:
+    """B37: an unknown script sets nothing."""
     async with serving() as site:
         assert await said(site.port, b"agi_network_script: " + script + b"\n\n") == b""
         assert await site.results(1) == ["unknown"]
@@ -209,12 +212,14 @@ async def test_b37_an_unknown_script_sets_nothing(script: bytes) -> None:
 
 
 async def test_b45_bytes_that_are_not_utf8_change_nothing() -> None:
+    """B45: bytes that are not UTF-8 change nothing."""
     async with serving() as site:
         environment = ENVIRONMENT.replace("王小明".encode(), "王小明".encode("gbk"))
         assert await Channel().ask(site.port, environment) == {**DECIDED, "CTID_OK": "1"}
 
 
 async def test_b38_a_request_that_a_caller_cut_in_two_is_still_routed() -> None:
+    """B38: a request that a caller cut in two is still routed."""
     async with serving() as site:
         environment = ENVIRONMENT.replace(
             b"agi_calleridname: ", b"agi_calleridname: x\n\n200 result=1\nHANGUP\n"
@@ -282,6 +287,7 @@ async def test_f36_a_hangup_in_band_takes_no_answer_away() -> None:
 
 
 async def test_b40_a_channel_that_is_gone_did_not_take_the_answer() -> None:
+    """B40: a channel that is gone did not take the answer."""
     async with serving() as site:
         await Channel(refuse=b"511 Command Not Permitted on a dead channel or intercept routine\n").ask(
             site.port

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.timeout(120, func_only=True)
 OVERFLOW = LINES["overflow"].did
 MOVING = LINES["moving"]
 AGENT = MOVING.agents[0]
+SOON = Plan(answer_after=0.1)
 
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)
@@ -32,9 +33,9 @@ async def settled(rough: Stage) -> AsyncIterator[None]:
         yield
 
 
-async def talking(stage: Stage, plan: Plan | None = None) -> tuple[PhoneCall, PhoneCall]:
+async def talking(stage: Stage, plan: Plan = SOON) -> tuple[PhoneCall, PhoneCall]:
     """Bring a caller and the agent of ``moving`` together."""
-    stage.agent(AGENT).plan = plan or Plan(answer_after=0.1)
+    stage.agent(AGENT).plan = plan
     caller = await stage.caller()
     call = await caller.dial(MOVING.did)
     taken = await (await stage.offered(caller)).answered()

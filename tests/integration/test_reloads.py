@@ -1,4 +1,4 @@
-"""Asterisk reads its files or loads its queues again, with calls on the floor: ctid sees what it sees."""
+"""Asterisk reads its files again with calls on the floor: ctid sees what Asterisk sees."""
 
 from __future__ import annotations
 
