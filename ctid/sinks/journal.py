@@ -267,10 +267,12 @@ class JournalSink:
             await self._store(facts[middle:], origin)
 
     async def _refuse(self, number: int, text: str, why: str, origin: Origin) -> None:
-        # The text itself is kept in PostgreSQL; numbers and names have no business in a log.
-        _log.error("journal can not store a fact", why=why, number=number)
         if origin.spool:
             await journal.refuse(self._pool, number, text, origin)
+            _log.error("journal can not store a fact; see fact_unwritten", why=why[:200], number=number)
+        else:
+            # The log is the only place left where it can be kept.
+            _log.error("journal can not store a fact", why=why[:200], fact=text)
 
     def _note_away(self, why: str) -> None:
         if not self._is_away:

@@ -301,7 +301,7 @@ async def test_the_books_correct_a_fact_of_the_same_instant(pool: Pool) -> None:
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 async def test_a_call_found_half_way_does_not_hide_its_beginning(pool: Pool, order: tuple[int, ...]) -> None:
-    """F07: adopted after each of two restarts; the real beginning stays, or comes to light."""
+    """F03: adopted after each of two restarts; the real beginning stays, or comes to light."""
     real = answered_call(1)[0]
     sights = [
         msgspec.structs.replace(real, at=real.at + timedelta(seconds=n), adopted=True, caller_number="")
