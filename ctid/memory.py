@@ -126,6 +126,11 @@ class Memory:
         while records := self._log.read(number, _MOST_READ):
             for number, record in records:  # noqa: B007 - the next read begins there
                 facts += self._replay(centre, record)
+        if centre.last_at is not None:
+            # Whoever remembers has not been listening since.
+            lost = LinkLost(at=centre.last_at, why="ctid was restarted")
+            self.note([lost])
+            centre.receive(lost)
         return facts
 
     def _checkpoint(self, centre: Centre) -> bytes:

@@ -106,6 +106,7 @@ class Proof:
                 checkpoint=self._settings.state_dir / "books.json",
                 since=watched or datetime.now(UTC),
             )
+            await self._reading.save()
         else:
             _log.warning("no books of Asterisk: what AMI misses stays missing, and nothing is proved")
         return facts

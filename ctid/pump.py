@@ -165,11 +165,11 @@ class Pump:
         if place is None or since is None:
             return batch
         self._doubtful_since = None
-        snapshot, later = batch[place], [one for one in batch[place + 1 :] if isinstance(one, AmiEvent)]
-        # Everything since the login comes by AMI: the first of it is where the books can stop.
-        until = later[0].at if self._centre.is_behind and later else snapshot.at
-        found = await self._missed(since, until)
-        return [*batch[:place], Recovered(len(found)), *found, *batch[place:]]
+        # AMI tells everything since the login, which was before the snapshot was asked for: a little is
+        # told twice. That does no harm; where the login lies between two events, nobody can tell.
+        found = await self._missed(since, batch[place].at)
+        told: list[Input] = [Recovered(len(found)), *found] if found else []
+        return [*batch[:place], *told, *batch[place:]]
 
     def _note_doubt(self, batch: Sequence[Delivery]) -> None:
         """Remember from when on AMI may not have told everything."""

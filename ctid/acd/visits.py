@@ -43,6 +43,9 @@ def on_join(t: Tables, event: QueueCallerJoin) -> None:
     if leg is None:
         return
     before = t.entries.get(leg.uniqueid)
+    out_at = t.out.get(leg.uniqueid)
+    if out_at is not None and event.at <= out_at:
+        return  # old news, told by the books before
     if before is not None:
         if before.queue == event.queue and before.stage is not Stage.LEAVING:
             return

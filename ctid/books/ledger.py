@@ -117,6 +117,8 @@ def _call(call: str, what: str, *repair: Fact, is_counted: bool = False) -> Diff
 def _end(end: f.CallEnded, row: CallRow) -> Iterator[Difference]:
     if row.ended_at is None:
         yield _call(end.call, f"ended {_told(end.at)}, not at all here", end)
+    elif row.end_reason == "unseen" and end.end_reason == "hangup":
+        yield _call(end.call, f"ended {_told(end.at)}, seen by Asterisk alone", end, is_counted=True)
     elif "asterisk_lost" in (end.end_reason, row.end_reason):
         # Nobody saw the end: two last signs of life may well differ.
         if end.end_reason != row.end_reason:

@@ -138,6 +138,16 @@ def _entered(stays: list[Stay], line: QueueLine) -> Stay:
     return stay
 
 
+def note_exits(legs: Mapping[str, Leg], stays: Mapping[str, Sequence[Stay]]) -> None:
+    """Whoever left a queue otherwise than by hanging up hung up later, be it by a millisecond."""
+    for uniqueid, those in stays.items():
+        leg = legs[uniqueid]
+        for stay in those:
+            is_exit = any(line.verb.startswith(("EXIT", "WITHDRAW")) for line in stay.lines)
+            if is_exit and stay.ended_at and leg.parting_at and leg.parting_at <= stay.ended_at:
+                leg.parting_at = stay.ended_at + _INSTANT
+
+
 def note_partings(records: Sequence[CelEvent], by_channel: Mapping[str, Leg]) -> None:
     """Find who hung up: each HANGUP names the channel whose far end wanted to go.
 
