@@ -113,14 +113,14 @@ async def test_name(either: Stage, name: Name) -> None:
     caller.mangle = lambda packet: packet.replace(PLACE, b'"' + name.wire + b'"')
     call, taken, pop = await reach(stage, caller, name="@@")
     # 16 keeps the half of a letter that it cut in two, and that is unreadable.
-    assert str(pop.pop["caller_name"]).removesuffix("�") == name.shown
+    assert str(pop.pop["caller_name"]).removesuffix("�") == name.shown.removesuffix("�")
     shown = sip.display_name_of(taken.invite.first("from"))
     assert shown == "[咨询]" + ((name.hidden or name.shown) if name.fits else caller.user)
     await call.hang_up()
     await assert_settled(stage)
     key, given, visited = await newest(stage, caller.user)
     assert given == (named_by_asterisk(stage, key) if name.given is None else name.given)
-    assert visited.removesuffix("�") == (name.hidden or name.shown)
+    assert visited.removesuffix("�") == (name.hidden or name.shown).removesuffix("�")
 
 
 @pytest.mark.parametrize("control", [b"\x00", b"\x1b[31m", b"\x07", b"\x7f"])
@@ -185,10 +185,10 @@ async def test_number(either: Stage, row: str) -> None:
 @pytest.mark.parametrize(
     ("wire", "wanted"),
     [
-        (b"<tel:+8613800000007>", {"+8613800000007", ""}),
+        (b"<tel:+8613700000007>", {"+8613700000007", ""}),
         (b"<sip:127.0.0.2>", {""}),
         (b'"Anonymous" <sip:anonymous@anonymous.invalid>', {""}),
-        (b"sip:13800000008@127.0.0.2", {"13800000008"}),
+        (b"sip:13700000008@127.0.0.2", {"13700000008"}),
     ],
 )
 async def test_from_header(either: Stage, wire: bytes, wanted: set[str]) -> None:
@@ -210,7 +210,7 @@ async def test_from_header(either: Stage, wire: bytes, wanted: set[str]) -> None
     [
         "<sip:110@127.0.0.2>",
         '"x\\"y" <sip:1%0d%0aUniqueid:%209.9@127.0.0.2>',
-        "<tel:+8613800000009>",
+        "<tel:+8613700000009>",
         "rubbish",
     ],
 )
