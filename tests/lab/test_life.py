@@ -25,8 +25,9 @@ from ctid.ami.events import AmiEvent
 from ctid.ami.framing import Framer
 from ctid.ami.guard import SequenceGuard
 from lab.ami_text import Announcer
+from lab.channels import member_of
 from lab.life import Life
-from lab.switchboard import Switchboard, member_of
+from lab.switchboard import Switchboard
 from lab.truth import Record, Truth, of_kind
 
 MEMBERS = {
