@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
@@ -24,9 +26,11 @@ from ctid.adapters import LinkFigures, SipTexts
 from ctid.agi.routes import Router
 from ctid.agi.server import FastAgiServer
 from ctid.ami.client import AmiLink
+from ctid.ami.events import Snapshot
 from ctid.errors import SettingsError, StoreError
 from ctid.leftovers import Leftovers
 from ctid.notify import Progress, Watchdog
+from ctid.proof import Proof
 from ctid.pump import Orders, Pump
 from ctid.reload import Reload
 from ctid.routing import policy as policies
@@ -45,6 +49,7 @@ from ctid.stalls import StallMonitor
 from ctid.store import calls, migrate
 from ctid.store.leader import Leadership
 from ctid.store.pool import Pool
+from ctid.store.segments import SegmentLog
 from ctid.store.users import Users
 from ctid.views import FloorViews
 from ctid.web.hub import Hub
@@ -55,9 +60,11 @@ _log = structlog.get_logger()
 
 DRAIN_SECONDS: Final = 5.0
 """At a stop, so long facts may take to where they are safe."""
-STOP_SECONDS: Final = 7.5
+STOP_SECONDS: Final = 6.5
 """At a stop, whatever is away, facts are given up so long after its begin: exit follows within 10 s."""
-CLOSE_SECONDS: Final = 1.0
+CATCH_UP_SECONDS: Final = 0.5
+"""PostgreSQL that takes no fact for so long is not waited for at a stop."""
+CLOSE_SECONDS: Final = 1.5
 
 
 def read(config: Path) -> tuple[Settings, Policy | None, list[str]]:
@@ -150,11 +157,20 @@ class Daemon:
         )
         self.journal = JournalSink(
             pool,
-            system=lambda: self.link.system,
-            boot=lambda: self.link.boot,
+            SegmentLog(
+                loaded.state_dir / "spool",
+                segment_bytes=loaded.spool.segment_mib << 20,
+                cap_bytes=loaded.spool.cap_mib << 20,
+            ),
+            epoch=lambda: self._lead.epoch,
+            leader=loaded.leader.name,
+            # What is concluded before the first snapshot is concluded of what is remembered.
+            system=lambda: self.centre.system or self.link.system,
+            boot=lambda: self.centre.boot or self.link.boot,
             normalise=self._policy.number,
             on_refused=self.metrics.sink_dropped,
         )
+        self.metrics.watch_spool(self.journal)
         self.archive = ArchiveSink(
             pool, loaded.asterisk.recordings, loaded.archive, on_filed=self.metrics.recording_filed
         )
@@ -162,6 +178,22 @@ class Daemon:
         self.outboxes = [Outbox(sink, on_drop=self._dropped) for sink in sinks]
         for outbox in self.outboxes:
             self.metrics.watch_outbox(outbox.sink.name, lambda outbox=outbox: outbox.pending)  # type: ignore[misc]
+        self.proof = Proof(
+            loaded,
+            pool,
+            self.centre,
+            rules=lambda: self._policy.rules(),
+            agents=lambda: self._policy.interfaces(),
+            system=lambda: self.centre.system,
+            is_in_sync=lambda: self.link.in_sync,
+            journal=self.journal,
+            outbox=self._outbox_of(self.journal),
+            put=self._put_mended,
+            noted=self.metrics,
+        )
+
+    def _outbox_of(self, sink: Sink) -> Outbox:
+        return next(outbox for outbox in self.outboxes if outbox.sink is sink)
 
     def _build_listeners(self) -> None:
         loaded = self._settings
@@ -178,7 +210,10 @@ class Daemon:
             outboxes=self.outboxes,
             orders=Orders(self.link, self._group),
             changed=self.hub.floor_changed,
-            snapshotted=self.leftovers.shown,
+            snapshotted=self._snapshotted,
+            note=self.proof.note,
+            missed=self.proof.missed,
+            doubtful_since=lambda: self.proof.doubtful_since,
         )
         self.web = WebServer(
             loaded.web,
@@ -191,7 +226,7 @@ class Daemon:
             checks=readiness.checks(
                 asterisk=self._asterisk,
                 ask_database=self._database,
-                spool=lambda: "",
+                spool=lambda: "the spool is full" if self.journal.is_spool_full else "",
                 loop=self.stalls.why_not_ready,
                 leader=self._leader,
             ),
@@ -212,12 +247,20 @@ class Daemon:
             status=lambda: self._asterisk() or "in sync with Asterisk",
         )
         self.reload = Reload(
-            config, self._settings, self._policy, adopt=[self._adopt], observe=self._reloaded
+            config,
+            self._settings,
+            self._policy,
+            keep=self._keep_routes,
+            adopt=[self._adopt],
+            observe=self._reloaded,
         )
 
-    def _adopt(self, policy: Policy) -> list[str]:
-        """Go by another policy; the routes for a day without ctid first, since they must be whole."""
+    def _keep_routes(self, policy: Policy) -> None:
+        """For a day without ctid."""
         _write_whole(self._settings.state_dir / "last-good-routes.json", last_good_routes(policy))
+
+    def _adopt(self, policy: Policy) -> list[str]:
+        """Go by another policy from now on; return what of it waits for a restart."""
         self._policy = policy
         self.router.adopt(policy)
         self.views.adopt(policy)
@@ -239,7 +282,9 @@ class Daemon:
             OSError: A port is taken, or the state folder can not be written.
         """
         self._settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
-        _write_whole(self._settings.state_dir / "last-good-routes.json", last_good_routes(self._policy))
+        self._keep_routes(self._policy)
+        await self.journal.open()
+        self._remember(await self.proof.open())
         await self.fastagi.start()
         await self.web.start()
         await self.scrapes.start()
@@ -254,6 +299,8 @@ class Daemon:
             self.stalls,
             self.watchdog,
             self.reload,
+            self.journal,
+            self.proof,
             *self.outboxes,
         ]
         self._tasks = [self._group.create_task(part.run(), name=type(part).__name__) for part in parts]
@@ -266,6 +313,18 @@ class Daemon:
             metrics=self.scrapes.port,
             pid=os.getpid(),
         )
+
+    def _remember(self, facts: Sequence[Fact]) -> None:
+        """What an earlier life concluded last may not be written yet; what is open, nobody else knows."""
+        for fact in facts:
+            self._put_leftover(fact)
+        for fact in self.centre.reminders():
+            for sink in (self.pops, self.metrics):
+                self._outbox_of(sink).put(fact)
+
+    def _snapshotted(self, snapshot: Snapshot) -> None:
+        if not self.proof.is_restored:
+            self.leftovers.shown(snapshot)
 
     async def stop(self) -> None:
         """Refuse new calls first (the dialplan then falls back at once), then write what is known.
@@ -290,23 +349,37 @@ class Daemon:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(min(loop.time() + DRAIN_SECONDS, give_up)):
-                # The loss of the link is the last thing that the core is told.
                 while not self.link.batches.empty():  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
                 for outbox in self.outboxes:
                     await outbox.drained()
+                await self._catch_up()
         except TimeoutError:
             _log.error("facts not delivered", pending={o.sink.name: o.pending for o in self.outboxes})
+        if self.journal.backlog:
+            _log.warning("facts stay in the spool for the next start", facts=self.journal.backlog)
+
+    async def _catch_up(self) -> None:
+        """Let PostgreSQL have what is in the spool, for as long as it gets on with it."""
+        before = self.journal.backlog + 1
+        while 0 < (left := self.journal.backlog) < before:
+            before = left
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CATCH_UP_SECONDS):
+                    await self.journal.drained()
 
     async def _close(self) -> None:
-        """Close the pages, sending the screens away with 1012, and end all work."""
+        """Close the pages, sending the screens away with 1012, end all work, and close the spool."""
         for task in self._tasks:
             task.cancel()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.gather(self.web.close(), self.scrapes.close())
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+                await self.proof.close()
+                await self.journal.close()
         except TimeoutError:
-            _log.warning("pages cut off")
+            _log.warning("not all was closed in good order")
 
     def _put_leftover(self, fact: Fact) -> None:
         """Only for the record: no screen and no counter of this run knows what it is about."""
@@ -314,13 +387,27 @@ class Daemon:
             if outbox.sink in (self.journal, self.archive):
                 outbox.put(fact)
 
+    def _put_mended(self, fact: Fact, is_counted: bool) -> None:
+        """A fact from the books: for the record, and for the counters if they lack it."""
+        self._put_leftover(fact)
+        if not is_counted:
+            self._outbox_of(self.metrics).put(fact)
+
     def _dropped(self, sink: str, fact: object) -> None:
         self.metrics.sink_dropped(sink)
         if sink == JournalSink.name:
-            _log.error("journal is full: a fact is lost", fact=repr(fact))
+            _log.error("journal is full: a fact is lost", kind=type(fact).__name__)
 
     async def _end_wrap_up(self, agent: str) -> bool:
-        return self.pump.end_wrap_up(agent)
+        """Say yes only when it survives us.
+
+        Raises:
+            LogUnavailable: It happened, but can not be written down.
+        """
+        done = self.pump.end_wrap_up(agent)
+        if done:
+            await self.proof.durable()
+        return done
 
     def _asterisk(self) -> str:
         return "" if self.link.in_sync else "no AMI connection, or not in sync yet"

@@ -32,7 +32,8 @@ class Reload:
         config: ctid.toml; read only to say what in it waits for a restart.
         loaded: What is in force.
         policy: What is in force.
-        adopt: Who goes by the policy, in this order; what may fail (``OSError``) comes first.
+        keep: Writes down what must survive; may fail (``OSError``), then nothing changes. In a thread.
+        adopt: Who goes by the policy, in this order.
         observe: Told whether it worked.
     """
 
@@ -42,12 +43,14 @@ class Reload:
         loaded: Settings,
         policy: Policy,
         *,
+        keep: Callable[[Policy], None] = lambda policy: None,
         adopt: Sequence[Adopt],
         observe: Callable[[bool], None] = lambda is_good: None,
     ) -> None:
         self._config = config
         self._loaded = loaded
         self._policy = policy
+        self._keep = keep
         self._adopt = adopt
         self._observe = observe
         self._asked = asyncio.Event()
@@ -69,12 +72,13 @@ class Reload:
             # Seconds, with many numbers in it: calls go on meanwhile.
             fresh = await asyncio.to_thread(policies.load, self._loaded.policy)
             late = await asyncio.to_thread(self._waiting)
-            for adopt in self._adopt:
-                late += adopt(fresh) or ()
+            await asyncio.to_thread(self._keep, fresh)
         except SettingsError as error:
             return self._refused(error.problems)
         except OSError as error:
             return self._refused([str(error)])
+        for adopt in self._adopt:
+            late += adopt(fresh) or ()
         old, self._policy = self._policy, fresh
         self._observe(True)
         _log.info("policy reloaded", changed=changed(old, fresh))

@@ -116,10 +116,13 @@ async def test_what_can_not_be_adopted_is_a_refusal(tmp_path: Path) -> None:
     def full(policy: Policy) -> None:
         raise OSError(28, "No space left on device")
 
-    policy, observed = write(tmp_path), list[bool]()
-    reload = Reload(None, loaded(tmp_path), policy, adopt=[full], observe=observed.append)
+    policy, observed, adopted = write(tmp_path), list[bool](), list[Policy]()
+    reload = Reload(
+        None, loaded(tmp_path), policy, keep=full, adopt=[adopted.append], observe=observed.append
+    )
     assert not await reload.read()
     assert observed == [False]
+    assert adopted == []
 
 
 def test_what_waits_for_a_restart(tmp_path: Path) -> None:

@@ -134,6 +134,16 @@ class Centre:
         return self._tables.last_at
 
     @property
+    def system(self) -> str:
+        """Asterisk's ``systemname``, as the last snapshot told it."""
+        return self._tables.system
+
+    @property
+    def boot(self) -> datetime | None:
+        """When that Asterisk started; ``None``: no snapshot was taken yet."""
+        return self._tables.boot
+
+    @property
     def is_behind(self) -> bool:
         """The link was lost (or is new), and no snapshot was taken since."""
         return not self._tables.is_synced

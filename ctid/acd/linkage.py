@@ -63,9 +63,9 @@ def leg_of(t: Tables, event: ChannelEvent) -> Leg | None:
         if t.is_synced:
             t.anomaly(event.at, event.linkedid, "orphan_event", f"{type(event).__name__} of an unknown leg")
         leg = add(t, event, event.at, is_adopted=True)
-    elif leg.call != event.linkedid:
+    elif leg.call != event.linkedid and not _is_late(t, event):
         leg = move(t, leg, event.linkedid, event.at)
-    t.seen[uniqueid] = event.at
+    t.seen[uniqueid] = max(event.at, t.seen.get(uniqueid, event.at))
     return leg
 
 
@@ -80,6 +80,12 @@ def is_news(t: Tables, event: AmiEvent) -> bool:
         return True
     seen = t.seen.get(uniqueid)
     return uniqueid not in t.gone and (seen is None or event.at > seen)
+
+
+def _is_late(t: Tables, event: ChannelEvent) -> bool:
+    """Overtaken by a younger word about the leg: calls that merged since would merge back."""
+    seen = t.seen.get(event.uniqueid)
+    return seen is not None and event.at < seen
 
 
 def phone_leg(t: Tables, uniqueid: str, channel: str, linkedid: str, at: datetime) -> Leg:

@@ -48,6 +48,7 @@ def on_snapshot(t: Tables, event: Snapshot) -> None:
         corrections += _restarted(t)
         t.boot = None
     t.boot = t.boot or event.boot
+    t.system = event.system
     is_stale = not t.is_synced or t.is_asked
     t.is_asked = False
     corrections += _members(t, event)

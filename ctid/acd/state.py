@@ -40,6 +40,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     last_at: datetime | None
     lost_at: datetime | None
     boot: datetime | None
+    system: str
     missed: dict[str, datetime]
     is_synced: bool
     is_asked: bool

@@ -75,6 +75,7 @@ class Tables:
         self.last_at: datetime | None = None
         self.lost_at: datetime | None = None
         self.boot: datetime | None = None
+        self.system = ""
         self.missed: dict[str, datetime] = {}
         self.is_synced = False
         self.is_asked = False

@@ -30,6 +30,8 @@ _replace = msgspec.structs.replace
 
 #: Q.850: answered elsewhere.
 _ELSEWHERE = 26
+#: Taken out of a caller's name by dialplan/ctid-inbound.conf.
+_NOT_SHOWN = frozenset('"\\|')
 
 
 # -- joining ------------------------------------------------------------------
@@ -52,8 +54,8 @@ def on_join(t: Tables, event: QueueCallerJoin) -> None:
         queue=event.queue,
         leg=leg.uniqueid,
         joined_at=event.at,
-        caller_number=event.caller_number or call.caller_number,
-        caller_name=_own_name(event.caller_name, call.caller_name),
+        caller_number=event.caller_number,  # the dialplan left nothing of "anonymous" or "s"
+        caller_name=_own_name(event.caller_name, call.caller_name, event.caller_number),
         rank=_rank(t, event.queue, event.position, event.count),
     )
     wait(t, entry)
@@ -61,9 +63,16 @@ def on_join(t: Tables, event: QueueCallerJoin) -> None:
     t.facts.append(joined(entry, event.position, transferred=transferred))
 
 
-def _own_name(shown: str, given: str) -> str:
-    """The caller's own name: the dialplan puts words such as [VIP] before it, for the phones."""
-    return given if given and shown.endswith(given) else shown or given
+def _own_name(shown: str, given: str, number: str) -> str:
+    """The caller's own name: the dialplan puts words such as [VIP] before it, for the phones.
+
+    It also takes out what a name must not hold, and shows the number where a name is lacking
+    or too long for a phone (ctid-caller-name in dialplan/ctid-queue.conf).
+    """
+    own = "".join(letter for letter in given if letter not in _NOT_SHOWN).strip()
+    is_his = shown.endswith(own) if own else not shown
+    is_number = bool(number) and shown != number and shown.endswith(number)
+    return own if is_his or is_number else shown or own
 
 
 def _rank(t: Tables, queue: str, position: int, count: int) -> float:

@@ -112,7 +112,7 @@ class Reading:
             await self.read()
         told: list[AmiEvent] = []
         for group in self.groups:
-            if group.last_at > since:
+            if group.last_at > since or (whole and not group.is_closed):
                 events = events_of(group.records, group.lines)
                 told += [event for event in events if (whole or since < event.at) and event.at < until]
         return sorted(told, key=lambda event: event.at)

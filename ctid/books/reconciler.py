@@ -19,11 +19,11 @@ import structlog
 from ctid.acd.facts import Fact
 from ctid.acd.rules import QueueRule
 from ctid.books.groups import Group
-from ctid.books.ledger import LEDGERS, Difference, Ledger, differences
+from ctid.books.ledger import Difference, differences
 from ctid.books.reading import Reading
 from ctid.books.shadow import facts_of
 from ctid.errors import StoreError
-from ctid.store.ledger import rows_of
+from ctid.store.ledger import LEDGERS, Ledger, rows_of
 from ctid.store.pool import Pool
 
 _log = structlog.get_logger()

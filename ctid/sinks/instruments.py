@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from ctid.acd.rules import QueueRule
+from ctid.store.ledger import LEDGERS
 
 WAIT: Final = (1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)
 RING: Final = (1, 2, 3, 4, 5, 7, 9, 10, 11, 12, 13.5, 14, 15, 18, 20, 25, 30, 45, 60)
@@ -87,6 +88,7 @@ class Instruments:
         self._recordings_and_pops()
         self._link()
         self._daemon(sinks)
+        self._guards()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -269,12 +271,20 @@ class Instruments:
             "ctid_resync_corrections", "How much of ours was wrong, all comparisons together."
         )
         self.outbox = self._gauge("ctid_outbox_facts", "Facts not yet delivered.", "sink")
+        self._spool()
         self.dropped = self._counter("ctid_sink_dropped", "Facts a sink lost for want of room.", "sink")
         self.leads = self._gauge("ctid_leader", "1: this daemon leads, 0: it stands by.")
         self.leader_epoch = self._gauge(
             "ctid_leader_epoch", "Number of the lead that facts are written under; 0: not known yet."
         )
         self.db_errors = self._counter("ctid_db_errors", "Uses of PostgreSQL that failed.")
+        self.build = self._gauge("ctid_build_info", "Always 1.", "version")
+        for sink in sinks:
+            self.dropped.labels(sink)
+        for kind in ANOMALIES:
+            self.anomalies.labels(kind)
+
+    def _guards(self) -> None:
         self.reloaded = self._gauge(
             "ctid_config_last_reload_success_timestamp_seconds", "When the settings were last read."
         )
@@ -290,11 +300,27 @@ class Instruments:
         self.loop_stall_max = self._gauge(
             "ctid_loop_stall_max_seconds", "The longest stall of the event loop within the last minute."
         )
-        self.build = self._gauge("ctid_build_info", "Always 1.", "version")
-        for sink in sinks:
-            self.dropped.labels(sink)
-        for kind in ANOMALIES:
-            self.anomalies.labels(kind)
+
+    def _spool(self) -> None:
+        self.spool_facts = self._gauge("ctid_spool_facts", "Facts on our disk, not yet in PostgreSQL.")
+        self.spool_age = self._gauge("ctid_spool_age_seconds", "How long the oldest of them has waited.")
+        self.spool_bytes = self._gauge("ctid_spool_bytes", "Size of the spool on our disk.")
+        self.spool_full = self._gauge(
+            "ctid_spool_full",
+            "1: the spool takes nothing: its disk is broken or full, or its cap reached.",
+        )
+        self.spool_corrupt = self._counter("ctid_spool_corrupt", "Records of the spool found damaged.")
+        self.ledger_mismatches = self._gauge(
+            "ctid_ledger_mismatches",
+            "Rows that contradict Asterisk's own books (queue_log, CEL) and could not be mended.",
+            "ledger",
+        )
+        self.ledger_repaired = self._counter(
+            "ctid_ledger_repaired", "Rows mended from Asterisk's own books.", "ledger"
+        )
+        for ledger in LEDGERS:
+            self.ledger_mismatches.labels(ledger)
+            self.ledger_repaired.labels(ledger)
 
 
 class Sorted(Collector):

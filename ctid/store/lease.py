@@ -58,7 +58,7 @@ _BEAT: Final = """
     where name = $1 and epoch = $2 returning true
 """
 _CLEAR: Final = (
-    "update leader set holder = null where name = $1 and epoch = $2 returning pg_advisory_unlock($3)"
+    "update leader set holder = '' where name = $1 and epoch = $2 returning pg_advisory_unlock($3)"
 )
 
 

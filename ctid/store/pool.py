@@ -31,11 +31,20 @@ _PASSING = ("08", "28", "40", "53", "57", "58")
 _PASSING_STATES = frozenset({"25006", "3D000", "55P03"})  # read-only, no such database, lock
 _READ_ONLY = "25006"
 _NOT_MIGRATED = frozenset({"42P01", "42703", "42883", "3F000"})  # unknown table, column, function, schema
+_WRITE = "write postgresql://USER@HOST/NAME, with special characters as %XX"
 _UNSTORABLE = ("22", "23", "54")  # the value itself is wrong, or too long for an index
 
 
 async def _keep(_connection: Connection) -> None:
     """Leave a returned connection as it is: nobody changes its session, and a reset is a round trip."""
+
+
+async def connect(*args: Any, **kwargs: Any) -> asyncpg.Connection[Record]:
+    """Connect; what Python says of a DSN that it can not read quotes it, password included."""
+    try:
+        return await asyncpg.connect(*args, **kwargs)
+    except ValueError:
+        raise StoreError(f"database.dsn: can not be read; {_WRITE}") from None
 
 
 def translated(error: Exception) -> StoreError:
@@ -55,7 +64,9 @@ def translated(error: Exception) -> StoreError:
             return SchemaError(f"{text}; run `ctid migrate`")
         return RowRefused(text) if state.startswith(_UNSTORABLE) else StoreError(text)
     if isinstance(error, asyncpg.ClientConfigurationError):
-        return StoreError(f"database.dsn: {text}; write postgresql://USER@HOST/NAME")
+        # What it quotes may be a piece of a password.
+        plain = text.partition(", got ")[0].partition(": '")[0]
+        return StoreError(f"database.dsn: {plain}; {_WRITE}")
     if isinstance(error, asyncpg.DataError):
         return RowRefused(text)
     # asyncpg has no class of its own for "connection is closed" and "pool is closing".
@@ -103,6 +114,7 @@ class Pool:
             timeout=self._seconds,
             command_timeout=self._seconds,
             reset=_keep,
+            connect=connect,
             server_settings={"application_name": "ctid", "timezone": "UTC"},
         )
         return self

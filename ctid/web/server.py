@@ -65,7 +65,7 @@ class _Runner(web.AppRunner):
     @property
     def server(self) -> web.Server | None:
         """What makes the protocol of each connection."""
-        return super().server and self._open  # type: ignore[return-value]
+        return self._open if super().server is not None else None  # type: ignore[return-value]
 
     def _open(self) -> Door:
         server = super().server

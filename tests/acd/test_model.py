@@ -274,7 +274,7 @@ TRACES = Path(__file__).parents[1] / "traces" / "22"
 
 @pytest.mark.parametrize("seed", range(60))
 def test_no_order_of_events_raises(seed: int) -> None:
-    """Shuffled, thinned, doubled or jumbled: it may make no sense, but it must not fall over."""
+    """F08: Shuffled, thinned, doubled or jumbled: it may make no sense, but it must not fall over."""
     dice = random.Random(seed)
     names = dice.sample(sorted(path.name for path in TRACES.glob("*.gz")), 2)
     said = [event for name in names for event in events([raw(gzip.decompress((TRACES / name).read_bytes()))])]

@@ -183,7 +183,7 @@ def told(*numbers: int) -> bytes:
     ids=lambda value: value.deed if isinstance(value, FrameFault) else "",
 )
 async def test_ami_frames_are_hit_one_by_one(fault: FrameFault, expected: bytes) -> None:
-    """What F08 and F09 are made with."""
+    """Dropped, doubled, late, swapped or cut: each as said, and only that one."""
     assert await frames_through(fault, count=len(expected) - len(BANNER)) == expected
     assert fault.done == fault.times
 
@@ -217,7 +217,7 @@ async def insert(dsn: str, number: int) -> None:
 
 @pytest.mark.parametrize(("when", "rows"), [("after", 1), ("before", 0)])
 async def test_a_cut_at_commit(ledger: asyncpg.Connection, tmp_path: Path, when: str, rows: int) -> None:
-    """The client is told nothing; PostgreSQL did it, or did not (F13)."""
+    """The client is told nothing; PostgreSQL did it, or did not."""
     fault = CommitFault(when="before" if when == "before" else "after", left=1, spare=1)
     async with proxied(ledger, tmp_path, fault) as dsn:
         await insert(dsn, 1)

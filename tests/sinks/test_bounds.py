@@ -106,6 +106,25 @@ async def test_f40_a_scraper_that_does_not_read_holds_nobody_up() -> None:
         await server.close()
 
 
+async def test_s20_a_page_that_can_not_be_made_shows_nothing_inside() -> None:
+    """S20: no stack trace for who scrapes."""
+
+    def render() -> bytes:
+        raise RuntimeError("the secret is 42")
+
+    server = MetricsServer(Metrics(port=0), render=render)
+    await server.start()
+    try:
+        address = f"http://127.0.0.1:{server.port}/metrics"
+        async with aiohttp.ClientSession() as http, http.get(address) as answer:
+            said = await answer.text()
+            assert answer.status == 500
+            assert "Traceback" not in said
+            assert "42" not in said
+    finally:
+        await server.close()
+
+
 class Desk:
     """A pop sink that asks a real PostgreSQL."""
 
@@ -156,7 +175,7 @@ async def test_f41_look_ups_leave_connections_to_the_journal(database: Database)
         desk = Desk(pool)
         task = asyncio.create_task(desk.sink.run())
         await lock.execute("lock table ticket in access exclusive mode")
-        await desk.sink.write([offer(f"slow-{n}", "201", number=f"1380000{n:04}") for n in range(40)])
+        await desk.sink.write([offer(f"slow-{n}", f"{300 + n}", number=f"1380000{n:04}") for n in range(40)])
         await desk.until("late", 16)
         async with asyncio.timeout(0.5):
             assert await pool.fetchval("select 1") == 1

@@ -10,15 +10,17 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from ctid.errors import LeadLost
+from ctid.acd.facts import Resynchronised
+from ctid.errors import LeadLost, StaleEpoch
 from ctid.settings import Database, Leader
+from ctid.store.facts import write
 from ctid.store.leader import Leadership, Watch
 from ctid.store.lease import Identity, Standing, key_of, look
 from ctid.store.pool import Pool
@@ -56,6 +58,13 @@ async def until(holds: Callable[[], object], within: float = 5.0) -> None:
 async def standing(database: Database) -> Standing:
     async with Pool(database) as pool:
         return await look(pool, "main")
+
+
+async def store(database: Database, *, epoch: int) -> int:
+    """Write a fact under an epoch; return how many were new."""
+    fact = Resynchronised(call="", at=datetime.now(UTC), corrections=0)
+    async with Pool(database) as pool:
+        return await write(pool, [fact], system="s", boot=None, key_of=str, epoch=epoch)
 
 
 async def seconds(work: Any) -> float:
@@ -228,7 +237,9 @@ async def test_a_frozen_leader_loses_the_lead(database: Database) -> None:
             assert time.monotonic() - began <= 5
             assert await asyncio.to_thread(first.wait, 5) == 0
             assert not beating.done()
-            assert (await standing(database)).epoch == 2, "a write of epoch 1 would be refused"
+            assert await store(database, epoch=2) == 1
+            with pytest.raises(StaleEpoch):
+                await store(database, epoch=1)
 
 
 async def test_a_leader_frozen_in_a_transaction_does_not_keep_the_row(database: Database) -> None:
