@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from lab.switchboard import Channel
+    from lab.channels import Channel
 
 #: How much later than the AMI event: the middle of what was measured.
 CEL_AFTER: Final = timedelta(microseconds=150)

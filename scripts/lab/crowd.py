@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from lab.switchboard import Switchboard, member_of
+from lab.channels import member_of
+from lab.switchboard import Switchboard
 from lab.truth import Truth
 
 #: Seconds between two helpings.

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from lab.switchboard import Switchboard, member_of
+from lab.channels import member_of
+from lab.switchboard import Switchboard
 from lab.truth import Truth
 
 Steps = Iterator[float]

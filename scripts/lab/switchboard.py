@@ -14,6 +14,8 @@ from ctid.acd.facts import SetPause
 from ctid.ami import events as ami
 from ctid.ami.events import AmiEvent, Snapshot
 from lab.books import Books, Clerk, KeptBooks, whole_seconds
+from lab.channels import Channel, Seat, Visit, member_of
+from lab.listing import listed
 
 #: What ``queue_log`` calls the ways to leave; the key is QUEUESTATUS.
 _VERBS = {
@@ -25,75 +27,6 @@ _VERBS = {
     "WITHDRAW": "WITHDRAW",
 }
 BOOT = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
-
-
-@dataclass
-class Channel:
-    """One leg."""
-
-    uniqueid: str
-    name: str
-    linkedid: str
-    state: str = "Down"
-    bridge: str = ""
-    queue: str = ""
-    application: str = ""
-    joined_at: datetime | None = None
-    caller: str = ""
-    dialled_by: str = ""
-    number: str = ""
-    exten: str = "s"
-    context: str = ""
-    shown_name: str = ""
-    app: tuple[str, str] = ("", "")
-    is_outgoing: bool = False
-    dialstatus: str = ""
-    hangup_source: str = ""
-    position: int = 0
-    rung_at: datetime | None = None
-    visit: Visit | None = None
-
-    @property
-    def shown_number(self) -> str:
-        return self.number or (self.name.partition("/")[2].rpartition("-")[0] if self.is_outgoing else "")
-
-
-@dataclass
-class Visit:
-    """A caller an agent took, until the queue is done with the two.
-
-    Attributes:
-        held, rang: Whole seconds, as ``queue_log`` has them.
-    """
-
-    queue: str
-    member: str
-    phone: str
-    connected_at: datetime
-    held: int
-    rang: int
-    position: int
-
-
-@dataclass
-class Seat:
-    """One phone in one queue."""
-
-    queue: str
-    interface: str
-    paused: bool = False
-    reason: str = ""
-    status: int = 1
-
-    @property
-    def member(self) -> str:
-        """MemberName: in the lab the number behind the slash."""
-        return member_of(self.interface)
-
-
-def member_of(interface: str) -> str:
-    """Return the MemberName of a phone."""
-    return interface.partition("/")[2].partition("@")[0].removesuffix("/n")
 
 
 @dataclass
@@ -662,51 +595,4 @@ class Switchboard:
 
     def snapshot(self) -> Snapshot:
         """Answer CoreShowChannels and QueueStatus."""
-        queues = sorted(
-            {seat.queue for seat in self.seats.values()} | {c.queue for c in self.channels.values()}
-        )
-        return Snapshot(
-            at=self.at,
-            boot=self.boot,
-            system=self.system,
-            channels=tuple(
-                ami.ShownChannel(
-                    channel=one.name,
-                    uniqueid=one.uniqueid,
-                    linkedid=one.linkedid,
-                    state=one.state,
-                    caller_number=one.number,
-                    bridge=one.bridge,
-                    application="Queue" if one.application else one.app[0] or "AppQueue",
-                    application_data=f"{one.application},,,,60"
-                    if one.application
-                    else one.app[1] or "(Outgoing Line)",
-                )
-                for one in self.channels.values()
-            ),
-            queues=tuple(ami.ShownQueue(queue=queue) for queue in queues if queue),
-            members=tuple(
-                ami.ShownMember(
-                    queue=seat.queue,
-                    member=seat.member,
-                    interface=seat.interface,
-                    status=seat.status,
-                    paused=seat.paused,
-                    reason=seat.reason,
-                )
-                for seat in self.seats.values()
-            ),
-            entries=tuple(
-                ami.ShownEntry(
-                    queue=queue,
-                    channel=one.name,
-                    uniqueid=one.uniqueid,
-                    position=position,
-                    wait=int((self.at - one.joined_at).total_seconds()) if one.joined_at else 0,
-                    caller_number=one.number,
-                )
-                for queue in queues
-                if queue
-                for position, one in enumerate(self.waiting(queue), 1)
-            ),
-        )
+        return listed(self)

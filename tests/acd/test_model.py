@@ -36,7 +36,7 @@ from ctid.acd.rules import QueueRule
 from ctid.acd.state import State
 from ctid.ami.events import LinkLost, Snapshot
 from ctid.replay import events, raw
-from lab.switchboard import Channel
+from lab.channels import Channel
 from tests.fakes_floor import WITH_NOTE, Watched
 
 PHONES = ("PJSIP/1001", "PJSIP/1002", "PJSIP/1003")

@@ -22,7 +22,8 @@ from ctid.books.ledger import Difference, differences
 from ctid.books.queue_log import QueueLines
 from ctid.books.shadow import facts_of
 from ctid.store.ledger import CallRow, OfferRow, Rows, TalkRow, VisitRow
-from lab.switchboard import Switchboard, member_of
+from lab.channels import member_of
+from lab.switchboard import Switchboard
 from tests.acd.test_model import PHONES, Floor
 from tests.fakes_floor import WITH_NOTE
 

@@ -13,7 +13,8 @@ import pytest
 
 from ctid.books import cel, queue_log
 from lab.books import KeptBooks
-from lab.switchboard import BOOT, Switchboard, member_of
+from lab.channels import member_of
+from lab.switchboard import BOOT, Switchboard
 
 STREAMS = ("STREAM_BEGIN", "STREAM_END")
 

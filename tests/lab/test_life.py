@@ -25,8 +25,9 @@ from ctid.ami.events import AmiEvent
 from ctid.ami.framing import Framer
 from ctid.ami.guard import SequenceGuard
 from lab.ami_text import Announcer
+from lab.channels import member_of
 from lab.life import Life
-from lab.switchboard import Switchboard, member_of
+from lab.switchboard import Switchboard
 from lab.truth import Record, Truth, of_kind
 
 MEMBERS = {
@@ -154,3 +155,19 @@ def _meant(event: AmiEvent) -> dict[str, object]:
     at = values["at"]
     assert isinstance(at, datetime)
     return {"event": type(event).__name__, **values, "at": at}
+
+
+def test_an_event_heard_twice_is_no_new_fact(played: Played) -> None:
+    """F08: told twice in a row, an event leads to what it led to, or to the same fact by its key."""
+    once, twice = (Centre({"sales": QueueRule(), "support": QueueRule()}, AGENTS) for _ in range(2))
+    known = set()
+    for event in played.said:
+        facts = once.receive(event).facts
+        assert twice.receive(event).facts == facts, event
+        known |= set(map(_key, facts))
+        again = (fact for fact in twice.receive(event).facts if not isinstance(fact, Anomaly))
+        assert set(map(_key, again)) <= known, event
+
+
+def _key(fact: Fact) -> tuple[object, ...]:
+    return type(fact), fact.call, fact.about, fact.at
