@@ -11,11 +11,11 @@ import msgspec
 
 from ctid.acd.rules import QueueRule
 from ctid.books.cel import CelReader
+from ctid.books.company import Company
 from ctid.books.groups import Group, Groups
 from ctid.books.ledger import Difference, differences
 from ctid.books.period import read_period
 from ctid.books.queue_log import QueueLines
-from ctid.books.shadow import facts_of
 from ctid.store import ledger as tables
 from ctid.store.pool import Pool
 
@@ -75,6 +75,7 @@ async def compare(
     groups, unread = _read(cel, queue_log, since - _LONGEST_CALL, until + _LONGEST_CALL)
     mine = [group for group in groups if since <= group.began_at < until and group.is_whole]
     over = [group for group in mine if group.is_closed]
+    company = Company(groups, agents)
     found: list[Difference] = []
     visits = 0
     for some in _portions(over):
@@ -82,10 +83,7 @@ async def compare(
             calls = sorted({call for group in part for call in group.calls})
             rows = await tables.rows_of(pool, system=name, calls=calls)
             for group in part:
-                facts = facts_of(
-                    group.records, group.lines, rules=rules, agents=agents, is_lost=group.is_lost
-                )
-                found += differences(facts, rows.of(group.calls))
+                found += differences(company.facts_of(group, rules), rows.of(group.calls))
             visits += sum(line.verb == "ENTERQUEUE" for group in part for line in group.lines)
     known = {call for group in groups for call in group.calls}
     found += await _unknown_to_books(pool, known, since, until, system)

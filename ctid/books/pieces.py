@@ -159,20 +159,17 @@ def note_partings(records: Sequence[CelEvent], by_channel: Mapping[str, Leg]) ->
         )
         if source is None or source.parting_at is not None:
             continue
-        gone_at = source.gone_at or record.at
-        source.parting_at = (
-            min(
-                (
-                    one.at
-                    for one in records
-                    if one.kind in ("BRIDGE_EXIT", "HANGUP", "APP_END", "STREAM_END")
-                    and one.linkedid == record.linkedid
-                    and gone_at - _TEARDOWN <= one.at <= gone_at
-                ),
-                default=gone_at,
-            )
-            - _INSTANT
-        )
+        source.parting_at = _parting(records, record.linkedid, source) - _INSTANT
+
+
+def _parting(records: Sequence[CelEvent], linkedid: str, source: Leg) -> datetime:
+    """When the first thing happened that the hang-up of this leg led to."""
+    gone_at = source.gone_at or source.began_at
+    # A talk may be shorter than what is looked through: not before he was brought together with anybody.
+    begin = max(gone_at - _TEARDOWN, source.bridged_at or source.began_at)
+    near = [one for one in records if one.linkedid == linkedid and begin <= one.at <= gone_at]
+    ends = ("BRIDGE_EXIT", "HANGUP", "APP_END", "STREAM_END")
+    return min((one.at for one in near if one.kind in ends), default=gone_at)
 
 
 def cause_of(record: CelEvent) -> int:
