@@ -16,6 +16,7 @@ CALLERS = 1000
 
 SCRIPT = """
 import asyncio, sys
+from pathlib import Path
 import msgspec, structlog
 from ctid.acd.facts import Anomaly
 from ctid.acd.rules import QueueRule
@@ -25,6 +26,7 @@ from ctid.settings import Database, Log
 from ctid.sinks.journal import JournalSink
 from ctid.sinks.metrics import MetricsSink
 from ctid.store.pool import Pool
+from ctid.store.segments import SegmentLog
 from tests.fakes_floor import SALES, SUPPORT, Watched
 
 FIRST, CALLERS = int(sys.argv[2]), int(sys.argv[3])
@@ -70,7 +72,9 @@ async def main():
             log.exception("failed")
     async with Pool(Database(dsn="postgresql://127.0.0.1:1/nowhere", timeout="1s")) as pool:
         try:
-            await JournalSink(pool, system="ast", normalise=str).write(facts[:100])
+            # The log is not opened: our own disk is away as well.
+            spool = SegmentLog(Path("nowhere"), segment_bytes=1 << 20, cap_bytes=1 << 20)
+            await JournalSink(pool, spool, system="ast", normalise=str).write(facts[:100])
         except SinkUnavailable as error:
             log.warning("away", why=str(error))
     sys.stdout.buffer.write(metrics.render())

@@ -36,6 +36,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     told: dict[tuple[str, str], datetime]
     arrivals: int
     gone: dict[str, datetime]
+    heirs: dict[str, str]
     caps: list[tuple[datetime, str, str]]
     last_at: datetime | None
     lost_at: datetime | None

@@ -41,6 +41,7 @@ class Tables:
         members, told: Keyed by (queue, interface); places in queues, and the last word about each.
         arrivals: Callers who joined so far; ranks those who wait.
         gone: The latest ``RECENT`` legs hung up, and when.
+        heirs: Of the latest ``RECENT`` calls that lost a leg to another, which one.
         missed: Legs (and ``queue LEG``) that the last snapshot lacked, and since when.
         caps: Heap of (instant, agent, leg): when wrap-ups end.
         is_synced: A snapshot was taken since the connection came up, so a leg we do not
@@ -71,6 +72,7 @@ class Tables:
         self.told: dict[tuple[str, str], datetime] = {}
         self.arrivals = 0
         self.gone: dict[str, datetime] = {}
+        self.heirs: dict[str, str] = {}
         self.caps: list[tuple[datetime, str, str]] = []
         self.last_at: datetime | None = None
         self.lost_at: datetime | None = None
@@ -174,6 +176,13 @@ class Tables:
         self.gone[uniqueid] = at
         if len(self.gone) > RECENT:
             del self.gone[next(iter(self.gone))]
+
+    def note_heir(self, linkedid: str, heir: str) -> None:
+        """Remember which call took legs of this one."""
+        self.heirs.pop(linkedid, None)
+        self.heirs[linkedid] = heir
+        if len(self.heirs) > RECENT:
+            del self.heirs[next(iter(self.heirs))]
 
     # -- the event at hand ----------------------------------------------------
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ctid.acd.centre import Centre
 from ctid.acd.facts import CallEnded, CallMerged, CallStarted, Fact
 from ctid.acd.rules import QueueRule
-from ctid.ami.events import AmiEvent, Snapshot
+from ctid.ami.events import AmiEvent, ChanSpyStart, Snapshot
 from ctid.replay import events, raw
 
 TRACES = Path(__file__).parents[1] / "traces"
@@ -40,9 +40,14 @@ def spoilt(said: tuple[AmiEvent, ...], dice: random.Random, *, lost: float, twic
     late = [
         (event.at.timestamp() + dice.uniform(0, WINDOW), place, event)
         for place, event in enumerate(said)
-        for _ in range(0 if dice.random() < lost else 2 if dice.random() < twice else 1)
+        # That a leg only listens is said once: without it, it is a call to anybody.
+        for _ in range(_times(dice, 0.0 if isinstance(event, ChanSpyStart) else lost, twice))
     ]
     return [event for _, _, event in sorted(late, key=lambda it: it[:2])]
+
+
+def _times(dice: random.Random, lost: float, twice: float) -> int:
+    return 0 if dice.random() < lost else 2 if dice.random() < twice else 1
 
 
 def nothing_there(at: datetime, boot: datetime) -> Snapshot:

@@ -348,11 +348,14 @@ async def test_a_killed_backend_takes_all_down_and_nothing_along(
 
 
 async def take_lead(pool: Pool, epoch: int) -> None:
-    await pool.execute(
-        "insert into leader (name, epoch, holder, host, pid) values ('main', $1, 'x', 'h', 1)"
-        " on conflict (name) do update set epoch = excluded.epoch",
-        epoch,
-    )
+    """As ``store.lease`` does: hold the row, then change it."""
+    async with pool.transaction() as connection:
+        await connection.execute("select from leader where name = 'main' for update")
+        await connection.execute(
+            "insert into leader (name, epoch, holder, host, pid) values ('main', $1, 'x', 'h', 1)"
+            " on conflict (name) do update set epoch = excluded.epoch",
+            epoch,
+        )
 
 
 async def test_writes_of_an_old_epoch_are_refused(pool: Pool, folder: Path) -> None:
