@@ -130,7 +130,7 @@ class Daemon:
             version=__version__,
             is_open=lambda queue, at: self._policy.is_queue_open(queue, at),
         )
-        self.stalls = StallMonitor(self.metrics.loop_late)
+        self.stalls = StallMonitor(self.metrics.loop_late, count=self.metrics.loop_tasks)
         self.metrics.watch_loop(lambda: self.stalls.worst)
         pool.on_error = self.metrics.db_error
         self.metrics.watch_lead(lambda: lead.is_leader, lambda: lead.epoch)
@@ -203,6 +203,7 @@ class Daemon:
             self._policy.rules(),
             system=lambda: self.link.system,
             put=self._put_leftover,
+            written=self.journal.drained,
         )
         self.pump = Pump(
             link=self.link,

@@ -9,7 +9,7 @@ shows goes on in the core, and ends by itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -50,6 +50,7 @@ class Leftovers:
     Args:
         system: Where to ask for Asterisk's ``systemname``.
         put: Where the facts go.
+        written: Waits until all that was concluded before is in PostgreSQL.
     """
 
     def __init__(
@@ -59,12 +60,14 @@ class Leftovers:
         *,
         system: Callable[[], str],
         put: Callable[[Fact], None],
+        written: Callable[[], Awaitable[None]],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._pool = pool
         self._rules = rules
         self._system = system
         self._put = put
+        self._written = written
         self._born = now()
         self._first: Snapshot | None = None
         self._seen = asyncio.Event()
@@ -79,6 +82,7 @@ class Leftovers:
         """Wait for the snapshot, then for PostgreSQL; close what is left, and be done."""
         await self._seen.wait()
         assert self._first is not None
+        await self._written()
         live = sorted({channel.linkedid for channel in self._first.channels})
         wait = timedelta(milliseconds=200)
         while True:

@@ -48,15 +48,18 @@ class StallMonitor:
         self,
         observe: Callable[[float], None] = lambda seconds: None,
         *,
+        count: Callable[[int], None] = lambda tasks: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Begin with a loop that never stalled.
 
         Args:
             observe: Told the lateness of each tick, in seconds.
+            count: Told once a second how many tasks the loop has.
             clock: Steady; uvloop's own ticks in milliseconds and stands still with the loop.
         """
         self._observe = observe
+        self._count = count
         self._clock = clock
         self._beat = clock()
         self._useless_at = float("-inf")
@@ -72,10 +75,12 @@ class StallMonitor:
         watcher.start()
         try:
             while True:
-                began = self._clock()
-                await asyncio.sleep(TICK)
-                self._beat = self._clock()
-                self.saw(self._beat, max(0.0, self._beat - began - TICK))
+                self._count(len(asyncio.all_tasks()))
+                for _ in range(round(1 / TICK)):
+                    began = self._clock()
+                    await asyncio.sleep(TICK)
+                    self._beat = self._clock()
+                    self.saw(self._beat, max(0.0, self._beat - began - TICK))
         finally:
             self._over.set()
 

@@ -29,7 +29,11 @@ async def write(pool: Pool, told: list[Fact]) -> None:
 async def closed(pool: Pool, *live: str) -> list[Fact]:
     """Start anew an hour later, with ``live`` calls on the exchange."""
     put: list[Fact] = []
-    leftovers = Leftovers(pool, {}, system=lambda: "ast", put=put.append, now=lambda: LATER)
+
+    async def written() -> None:
+        """Nothing is in a spool."""
+
+    leftovers = Leftovers(pool, {}, system=lambda: "ast", put=put.append, written=written, now=lambda: LATER)
     async with asyncio.timeout(10):
         task = asyncio.create_task(leftovers.run())
         leftovers.shown(snapshot(*live))

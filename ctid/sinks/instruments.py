@@ -300,6 +300,7 @@ class Instruments:
         self.loop_stall_max = self._gauge(
             "ctid_loop_stall_max_seconds", "The longest stall of the event loop within the last minute."
         )
+        self.tasks = self._gauge("ctid_tasks", "Tasks of the event loop.")
 
     def _spool(self) -> None:
         self.spool_facts = self._gauge("ctid_spool_facts", "Facts on our disk, not yet in PostgreSQL.")

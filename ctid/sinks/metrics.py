@@ -328,6 +328,10 @@ class MetricsSink:
         """Ask at every scrape for the longest stall of the last minute; it must be quick and thread-safe."""
         self.instruments.loop_stall_max.set_function(worst)
 
+    def loop_tasks(self, count: int) -> None:
+        """So many tasks are there."""
+        self.instruments.tasks.set(count)
+
     # -- out -------------------------------------------------------------------
 
     def render(self) -> bytes:

@@ -132,9 +132,15 @@ class PopSink:
         self._look_ups: asyncio.Queue[tuple[str, str]] = asyncio.Queue(BACKLOG)
 
     async def write(self, facts: Sequence[Fact]) -> None:
-        """Show what the facts mean. Awaits nothing, never raises."""
+        """Show what the facts mean. Awaits nothing, never raises.
+
+        What was found in Asterisk's books and is over already opens no pop: nobody's phone
+        rings. What still rings does, late.
+        """
+        over = {(fact.call, fact.leg) for fact in facts if isinstance(fact, OfferEnded)}
         for fact in facts:
-            self._take(fact)
+            if not (isinstance(fact, OfferMade) and fact.recovered and (fact.call, fact.leg) in over):
+                self._take(fact)
 
     async def run(self) -> None:
         """Send texts, look callers up and close old pops, until cancelled."""
