@@ -1,7 +1,8 @@
 """Command line: run, check, migrate, user, replay, reconcile.
 
 Exit codes: 0 all is well, 1 it failed, 2 what was given (settings, policy, arguments) can
-not be run with; then nothing was started.
+not be run with; then nothing was started; 75 (run) another daemon has taken the lead: start
+again, to stand by.
 """
 
 from __future__ import annotations
@@ -82,10 +83,11 @@ def main() -> None:
 @_told
 def run(config: Path) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
-    from ctid.daemon import prepare, serve
+    from ctid.daemon import prepare
+    from ctid.serve import serve
 
     loaded, policy = prepare(config)
-    sys.exit(_run(serve(loaded, policy)))
+    sys.exit(_run(serve(loaded, policy, config)))
 
 
 @main.command()

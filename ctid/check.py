@@ -23,8 +23,9 @@ from ctid.ami.events import Snapshot
 from ctid.daemon import read
 from ctid.errors import AsteriskError, SettingsError, StoreError
 from ctid.routing.policy import Policy
-from ctid.settings import Asterisk, Settings
+from ctid.settings import Asterisk, Leader, Settings
 from ctid.store import migrate
+from ctid.store.lease import Standing, look
 from ctid.store.pool import Pool
 
 SNAPSHOT_SECONDS: Final = 8.0
@@ -195,12 +196,27 @@ async def _database(loaded: Settings, config: Path) -> list[Finding]:
     try:
         async with Pool(loaded.database) as pool:
             await migrate.check(pool)
+            standing = await look(pool, loaded.leader.name)
     except OSError as error:
         text = f"{config}: database.dsn_file: {error.strerror}; write the address into it (mode 0600)"
         return [Finding("problem", "database", text)]
     except StoreError as error:
         return [Finding("problem", "database", f"{config}: database.dsn: {error}")]
-    return [Finding("ok", "database", "reachable, schema up to date")]
+    return [Finding("ok", "database", "reachable, schema up to date"), _leader(standing, loaded, config)]
+
+
+def _leader(standing: Standing, loaded: Settings, config: Path) -> Finding:
+    name = loaded.leader.name
+    if not standing.holder or standing.silent_for_seconds > loaded.leader.lease.total_seconds():
+        return Finding("ok", "leader", f"nobody leads as {name!r}; a daemon started now would")
+    text = f"{standing}, as {name!r}; a daemon started now would stand by"
+    if name == Leader().name and standing.host != socket.gethostname():
+        text = (
+            f"{config}: leader.name: {text}; if that host serves another Asterisk, "
+            "give each of the two a name of its own"
+        )
+        return Finding("warning", "leader", text)
+    return Finding("ok", "leader", text)
 
 
 async def _asterisk(loaded: Settings, policy: Policy | None, config: Path) -> list[Finding]:

@@ -11,24 +11,28 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import signal
-from contextlib import AsyncExitStack
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
-from ctid import __version__, log, settings
+from ctid import __version__, readiness, settings
 from ctid.acd.centre import Centre
 from ctid.acd.facts import Fact
 from ctid.adapters import LinkFigures, SipTexts
 from ctid.agi.routes import Router
 from ctid.agi.server import FastAgiServer
 from ctid.ami.client import AmiLink
+from ctid.ami.events import Snapshot
 from ctid.errors import SettingsError, StoreError
 from ctid.leftovers import Leftovers
+from ctid.notify import Progress, Watchdog
+from ctid.proof import Proof
 from ctid.pump import Orders, Pump
+from ctid.reload import Reload
 from ctid.routing import policy as policies
 from ctid.routing.policy import Policy
 from ctid.routing.writing import last_good_routes
@@ -41,8 +45,11 @@ from ctid.sinks.metrics import MetricsSink
 from ctid.sinks.pop_book import PopBook
 from ctid.sinks.pop_url import PopUrl
 from ctid.sinks.pops import PopSink
+from ctid.stalls import StallMonitor
 from ctid.store import calls, migrate
+from ctid.store.leader import Leadership
 from ctid.store.pool import Pool
+from ctid.store.segments import SegmentLog
 from ctid.store.users import Users
 from ctid.views import FloorViews
 from ctid.web.hub import Hub
@@ -51,8 +58,13 @@ from ctid.web.sessions import Sessions
 
 _log = structlog.get_logger()
 
-DRAIN_SECONDS = 5.0
-"""At a stop, so long the journal may take to write what is known."""
+DRAIN_SECONDS: Final = 5.0
+"""At a stop, so long facts may take to where they are safe."""
+STOP_SECONDS: Final = 6.5
+"""At a stop, whatever is away, facts are given up so long after its begin: exit follows within 10 s."""
+CATCH_UP_SECONDS: Final = 0.5
+"""PostgreSQL that takes no fact for so long is not waited for at a stop."""
+CLOSE_SECONDS: Final = 1.5
 
 
 def read(config: Path) -> tuple[Settings, Policy | None, list[str]]:
@@ -90,35 +102,22 @@ def prepare(config: Path) -> tuple[Settings, Policy]:
     return loaded, policy
 
 
-async def serve(loaded: Settings, policy: Policy) -> int:
-    """Run until SIGTERM or SIGINT; return the exit code."""
-    log.configure(loaded.log)
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    failed = False
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(Pool(loaded.database))
-        try:
-            async with asyncio.TaskGroup() as group:
-                daemon = Daemon(loaded, policy, pool, group)
-                await daemon.start()
-                await stop.wait()
-                _log.info("stopping")
-                await daemon.stop()
-        except* OSError as errors:
-            for error in errors.exceptions:
-                _log.error("can not start", why=str(error), remedy="run `ctid check`")
-            failed = True
-    return int(failed)
-
-
 class Daemon:
     """Every part of ctid, wired together."""
 
-    def __init__(self, loaded: Settings, policy: Policy, pool: Pool, group: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        loaded: Settings,
+        policy: Policy,
+        pool: Pool,
+        group: asyncio.TaskGroup,
+        *,
+        lead: Leadership,
+        config: Path | None = None,
+    ) -> None:
         self._settings = loaded
+        self._lead = lead
+        self._is_stopping = False
         self._group = group
         self._tasks: list[asyncio.Task[None]] = []
         self._pool = pool
@@ -129,14 +128,18 @@ class Daemon:
             teams={number: agent.team or "" for number, agent in policy.agents.items()},
             reasons=policy.site.pause_reasons,
             version=__version__,
-            is_open=policy.is_queue_open,
+            is_open=lambda queue, at: self._policy.is_queue_open(queue, at),
         )
+        self.stalls = StallMonitor(self.metrics.loop_late)
+        self.metrics.watch_loop(lambda: self.stalls.worst)
         pool.on_error = self.metrics.db_error
+        self.metrics.watch_lead(lambda: lead.is_leader, lambda: lead.epoch)
         self.link = AmiLink(loaded.asterisk, observer=LinkFigures(self.metrics))
         self.centre = Centre(rules, policy.interfaces())
         self.views = FloorViews(self.centre, policy, is_connected=lambda: self.link.in_sync)
         self._build_sinks()
         self._build_listeners()
+        self._build_guards(config)
 
     def _build_sinks(self) -> None:
         loaded, pool = self._settings, self._pool
@@ -154,11 +157,20 @@ class Daemon:
         )
         self.journal = JournalSink(
             pool,
-            system=lambda: self.link.system,
-            boot=lambda: self.link.boot,
+            SegmentLog(
+                loaded.state_dir / "spool",
+                segment_bytes=loaded.spool.segment_mib << 20,
+                cap_bytes=loaded.spool.cap_mib << 20,
+            ),
+            epoch=lambda: self._lead.epoch,
+            leader=loaded.leader.name,
+            # What is concluded before the first snapshot is concluded of what is remembered.
+            system=lambda: self.centre.system or self.link.system,
+            boot=lambda: self.centre.boot or self.link.boot,
             normalise=self._policy.number,
             on_refused=self.metrics.sink_dropped,
         )
+        self.metrics.watch_spool(self.journal)
         self.archive = ArchiveSink(
             pool, loaded.asterisk.recordings, loaded.archive, on_filed=self.metrics.recording_filed
         )
@@ -166,6 +178,22 @@ class Daemon:
         self.outboxes = [Outbox(sink, on_drop=self._dropped) for sink in sinks]
         for outbox in self.outboxes:
             self.metrics.watch_outbox(outbox.sink.name, lambda outbox=outbox: outbox.pending)  # type: ignore[misc]
+        self.proof = Proof(
+            loaded,
+            pool,
+            self.centre,
+            rules=lambda: self._policy.rules(),
+            agents=lambda: self._policy.interfaces(),
+            system=lambda: self.centre.system,
+            is_in_sync=lambda: self.link.in_sync,
+            journal=self.journal,
+            outbox=self._outbox_of(self.journal),
+            put=self._put_mended,
+            noted=self.metrics,
+        )
+
+    def _outbox_of(self, sink: Sink) -> Outbox:
+        return next(outbox for outbox in self.outboxes if outbox.sink is sink)
 
     def _build_listeners(self) -> None:
         loaded = self._settings
@@ -182,7 +210,10 @@ class Daemon:
             outboxes=self.outboxes,
             orders=Orders(self.link, self._group),
             changed=self.hub.floor_changed,
-            snapshotted=self.leftovers.shown,
+            snapshotted=self._snapshotted,
+            note=self.proof.note,
+            missed=self.proof.missed,
+            doubtful_since=lambda: self.proof.doubtful_since,
         )
         self.web = WebServer(
             loaded.web,
@@ -192,7 +223,13 @@ class Daemon:
             pops=self.pops,
             floor=self.views.state,
             end_wrap_up=self._end_wrap_up,
-            checks={"asterisk": self._asterisk, "database": self._database},
+            checks=readiness.checks(
+                asterisk=self._asterisk,
+                ask_database=self._database,
+                spool=lambda: "the spool is full" if self.journal.is_spool_full else "",
+                loop=self.stalls.why_not_ready,
+                leader=self._leader,
+            ),
             version=__version__,
         )
         self.scrapes = MetricsServer(loaded.metrics, render=self.metrics.render)
@@ -203,6 +240,41 @@ class Daemon:
             loaded.fastagi, self.router.route, self.router.default, observe=self.metrics.agi_request
         )
 
+    def _build_guards(self, config: Path | None) -> None:
+        batches = self.link.batches
+        self.watchdog = Watchdog(
+            Progress(waiting=batches.qsize, taken=lambda: batches.taken),
+            status=lambda: self._asterisk() or "in sync with Asterisk",
+        )
+        self.reload = Reload(
+            config,
+            self._settings,
+            self._policy,
+            keep=self._keep_routes,
+            adopt=[self._adopt],
+            observe=self._reloaded,
+        )
+
+    def _keep_routes(self, policy: Policy) -> None:
+        """For a day without ctid."""
+        _write_whole(self._settings.state_dir / "last-good-routes.json", last_good_routes(policy))
+
+    def _adopt(self, policy: Policy) -> list[str]:
+        """Go by another policy from now on; return what of it waits for a restart."""
+        self._policy = policy
+        self.router.adopt(policy)
+        self.views.adopt(policy)
+        self.metrics.adopt(policy.rules())
+        kept = self.centre.adopt(policy.rules(), policy.interfaces())
+        self.hub.floor_changed()
+        return [f"policy: agents: {phone}: is in a queue, and stays with its agent" for phone in kept]
+
+    def _reloaded(self, is_good: bool) -> None:
+        if is_good:
+            self.metrics.config_reloaded(datetime.now(UTC))
+        else:
+            self.metrics.config_refused()
+
     async def start(self) -> None:
         """Listen, connect, and tell where.
 
@@ -210,7 +282,9 @@ class Daemon:
             OSError: A port is taken, or the state folder can not be written.
         """
         self._settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
-        _write_whole(self._settings.state_dir / "last-good-routes.json", last_good_routes(self._policy))
+        self._keep_routes(self._policy)
+        await self.journal.open()
+        self._remember(await self.proof.open())
         await self.fastagi.start()
         await self.web.start()
         await self.scrapes.start()
@@ -222,6 +296,11 @@ class Daemon:
             self.sessions,
             self.pops,
             self.archive,
+            self.stalls,
+            self.watchdog,
+            self.reload,
+            self.journal,
+            self.proof,
             *self.outboxes,
         ]
         self._tasks = [self._group.create_task(part.run(), name=type(part).__name__) for part in parts]
@@ -235,20 +314,72 @@ class Daemon:
             pid=os.getpid(),
         )
 
+    def _remember(self, facts: Sequence[Fact]) -> None:
+        """What an earlier life concluded last may not be written yet; what is open, nobody else knows."""
+        for fact in facts:
+            self._put_leftover(fact)
+        for fact in self.centre.reminders():
+            for sink in (self.pops, self.metrics):
+                self._outbox_of(sink).put(fact)
+
+    def _snapshotted(self, snapshot: Snapshot) -> None:
+        if not self.proof.is_restored:
+            self.leftovers.shown(snapshot)
+
     async def stop(self) -> None:
-        """Refuse new calls first (the dialplan then falls back at once), then write what is known."""
+        """Refuse new calls first (the dialplan then falls back at once), then write what is known.
+
+        Takes at most ``STOP_SECONDS`` and ``CLOSE_SECONDS``, whatever is away.
+        """
+        give_up = asyncio.get_running_loop().time() + STOP_SECONDS
+        self._is_stopping = True
         await self.fastagi.close()
         await self.link.close()
+        await self._drain(give_up)
+        await self._close()
+
+    async def abandon(self) -> None:
+        """Let go of everything at once: whatever this daemon still did would be wrong."""
+        self._is_stopping = True
+        await self.link.close()
+        await asyncio.gather(self.fastagi.abort(), self._close())
+
+    async def _drain(self, give_up: float) -> None:
+        """Wait until the core has seen what Asterisk told, and the facts are where they are safe."""
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(DRAIN_SECONDS):
+            async with asyncio.timeout_at(min(loop.time() + DRAIN_SECONDS, give_up)):
+                while not self.link.batches.empty():  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
                 for outbox in self.outboxes:
                     await outbox.drained()
+                await self._catch_up()
         except TimeoutError:
             _log.error("facts not delivered", pending={o.sink.name: o.pending for o in self.outboxes})
-        await self.web.close()
-        await self.scrapes.close()
+        if self.journal.backlog:
+            _log.warning("facts stay in the spool for the next start", facts=self.journal.backlog)
+
+    async def _catch_up(self) -> None:
+        """Let PostgreSQL have what is in the spool, for as long as it gets on with it."""
+        before = self.journal.backlog + 1
+        while 0 < (left := self.journal.backlog) < before:
+            before = left
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CATCH_UP_SECONDS):
+                    await self.journal.drained()
+
+    async def _close(self) -> None:
+        """Close the pages, sending the screens away with 1012, end all work, and close the spool."""
         for task in self._tasks:
             task.cancel()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.gather(self.web.close(), self.scrapes.close())
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+                await self.proof.close()
+                await self.journal.close()
+        except TimeoutError:
+            _log.warning("not all was closed in good order")
 
     def _put_leftover(self, fact: Fact) -> None:
         """Only for the record: no screen and no counter of this run knows what it is about."""
@@ -256,15 +387,29 @@ class Daemon:
             if outbox.sink in (self.journal, self.archive):
                 outbox.put(fact)
 
+    def _put_mended(self, fact: Fact, is_counted: bool) -> None:
+        """A fact from the books: for the record, and for the counters if they lack it."""
+        self._put_leftover(fact)
+        if not is_counted:
+            self._outbox_of(self.metrics).put(fact)
+
     def _dropped(self, sink: str, fact: object) -> None:
         self.metrics.sink_dropped(sink)
         if sink == JournalSink.name:
-            _log.error("journal is full: a fact is lost", fact=repr(fact))
+            _log.error("journal is full: a fact is lost", kind=type(fact).__name__)
 
     async def _end_wrap_up(self, agent: str) -> bool:
-        return self.pump.end_wrap_up(agent)
+        """Say yes only when it survives us.
 
-    async def _asterisk(self) -> str:
+        Raises:
+            LogUnavailable: It happened, but can not be written down.
+        """
+        done = self.pump.end_wrap_up(agent)
+        if done:
+            await self.proof.durable()
+        return done
+
+    def _asterisk(self) -> str:
         return "" if self.link.in_sync else "no AMI connection, or not in sync yet"
 
     async def _database(self) -> str:
@@ -273,6 +418,11 @@ class Daemon:
         except StoreError as error:
             return str(error)
         return ""
+
+    def _leader(self) -> str:
+        if self._is_stopping:
+            return "stopping"
+        return "" if self._lead.is_leader else self._lead.state
 
     async def _last_agent(self, caller: str, since: datetime) -> str | None:
         return await calls.last_agent_of(self._pool, caller, since=since)

@@ -12,6 +12,7 @@
     │   ├── AgiFramingError  what was sent is not FastAGI, or too much of it
     │   └── AgiHangup        the channel, or the socket, is gone
     ├── SinkUnavailable      nothing was delivered; safe to retry
+    ├── LeadLost             another daemon leads by now; stop at once (exit 75)
     ├── LogUnavailable       our own disk: full, read-only or broken
     └── StoreError           PostgreSQL
         ├── StoreUnavailable     away, slow or read-only; safe to retry
@@ -77,6 +78,10 @@ class AgiHangup(AgiError):
 
 class SinkUnavailable(CtidError):
     """A sink could not take the facts; nothing was delivered, so a retry is safe."""
+
+
+class LeadLost(CtidError):
+    """Another daemon leads by now: everything this one still does is wrong. Exit code 75."""
 
 
 class LogUnavailable(CtidError):

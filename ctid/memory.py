@@ -109,10 +109,15 @@ class Memory:
     def restore(self, centre: Centre) -> list[Fact]:
         """Make the core what it was; return the facts of what it was told since the checkpoint.
 
-        Without a checkpoint of this ctid and this log the core stays as it is: empty.
+        Without a checkpoint of this ctid and this log the core stays as it is, empty, and that
+        is what is remembered from now on.
+
+        Raises:
+            OSError: The folder can not be written.
         """
         checkpoint = self._read()
         if checkpoint is None:
+            _write_whole(self._file, self._checkpoint(centre))
             return []
         centre.restore(checkpoint.state)
         self.is_restored = True
@@ -121,7 +126,19 @@ class Memory:
         while records := self._log.read(number, _MOST_READ):
             for number, record in records:  # noqa: B007 - the next read begins there
                 facts += self._replay(centre, record)
+        if centre.last_at is not None:
+            # Whoever remembers has not been listening since.
+            lost = LinkLost(at=centre.last_at, why="ctid was restarted")
+            self.note([lost])
+            centre.receive(lost)
         return facts
+
+    def _checkpoint(self, centre: Centre) -> bytes:
+        return _ENCODER.encode(
+            Checkpoint(
+                log=str(self._log.id), number=self._log.last, version=self._version, state=centre.state()
+            )
+        )
 
     def _read(self) -> Checkpoint | None:
         try:
@@ -193,10 +210,7 @@ class Memory:
             # What is noted from here on does not follow on the checkpoint of before.
             self._file.unlink(missing_ok=True)
             self._has_hole = False
-        number = self._log.last
-        state = _ENCODER.encode(
-            Checkpoint(log=str(self._log.id), number=number, version=self._version, state=centre.state())
-        )
+        number, state = self._log.last, self._checkpoint(centre)
         try:
             await settled()
             await asyncio.to_thread(_write_whole, self._file, state)

@@ -94,6 +94,7 @@ class Pump:
         snapshotted: Shown each snapshot before the core has it.
         note: Writes down every input before the core has it.
         missed: Reads in Asterisk's books what AMI did not tell.
+        doubtful_since: Asked for when an empty core must make good from.
 
     Attributes:
         moved_at: When something was last moved, or there was nothing to move; monotonic seconds.
@@ -110,6 +111,7 @@ class Pump:
         snapshotted: Callable[[Snapshot], None] = lambda snapshot: None,
         note: Callable[[Sequence[Input]], None] = lambda inputs: None,
         missed: Missed = nothing_missed,
+        doubtful_since: Callable[[], datetime | None] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._link = link
@@ -121,6 +123,7 @@ class Pump:
         self._note = note
         self._missed = missed
         self._now = now
+        self._doubtful_from_start = doubtful_since
         self._doubtful_since: datetime | None = None
         self.moved_at = time.monotonic()
 
@@ -162,11 +165,11 @@ class Pump:
         if place is None or since is None:
             return batch
         self._doubtful_since = None
-        snapshot, later = batch[place], [one for one in batch[place + 1 :] if isinstance(one, AmiEvent)]
-        # Everything since the login comes by AMI: the first of it is where the books can stop.
-        until = later[0].at if self._centre.is_behind and later else snapshot.at
-        found = await self._missed(since, until)
-        return [*batch[:place], Recovered(len(found)), *found, *batch[place:]]
+        # AMI tells everything since the login, which was before the snapshot was asked for: a little is
+        # told twice. That does no harm; where the login lies between two events, nobody can tell.
+        found = await self._missed(since, batch[place].at)
+        told: list[Input] = [Recovered(len(found)), *found] if found else []
+        return [*batch[:place], *told, *batch[place:]]
 
     def _note_doubt(self, batch: Sequence[Delivery]) -> None:
         """Remember from when on AMI may not have told everything."""
@@ -174,6 +177,8 @@ class Pump:
         last_at = self._centre.last_at
         if last_at is not None and self._centre.is_behind:
             doubts.append(last_at - _CLOCKS_APART)
+        if (from_start := self._doubtful_from_start()) is not None:
+            doubts.append(from_start)
         if self._doubtful_since is not None:
             doubts.append(self._doubtful_since)
         self._doubtful_since = min(doubts, default=None)

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ctid import settings
-from ctid.books.period import Outcome, compare
+from ctid.books.comparison import Outcome, compare
 from ctid.errors import SettingsError
 from ctid.routing import policy as policies
 from ctid.store.pool import Pool
@@ -15,7 +15,7 @@ from ctid.store.pool import Pool
 async def run(
     config: Path, *, since: datetime, until: datetime, queue: str = "", system: str | None = None
 ) -> Outcome:
-    """Compare a period; see ``books.period.compare``.
+    """Compare a period; see ``books.comparison.compare``.
 
     Raises:
         SettingsError: Settings, policy or the books can not be read.

@@ -29,14 +29,18 @@ class FloorViews:
 
     def __init__(self, centre: Centre, policy: Policy, *, is_connected: Callable[[], bool]) -> None:
         self._centre = centre
-        self._policy = policy
         self._is_connected = is_connected
+        self.adopt(policy)
+        self._routing = FloorView()
+        self._drawn_at = float("-inf")
+
+    def adopt(self, policy: Policy) -> None:
+        """Name queues and agents by ``policy`` from now on."""
+        self._policy = policy
         self._personal = policy.personal_queues()
         self._answer_within = {
             queue: rule.service_level_within.total_seconds() for queue, rule in policy.rules().items()
         }
-        self._routing = FloorView()
-        self._drawn_at = float("-inf")
 
     def state(self) -> FloorState:
         """Return what the screens show; queues and agents sorted."""

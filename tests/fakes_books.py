@@ -1,4 +1,4 @@
-"""Asterisk's books, taken from recorded traces: with CEL on AMI a trace holds the same records as the file."""
+"""Asterisk's books, taken from recorded traces: with CEL on AMI a trace holds the file's records, too."""
 
 from __future__ import annotations
 

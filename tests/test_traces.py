@@ -84,6 +84,7 @@ def test_both_versions_are_recorded() -> None:
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_facts_and_metrics(name: str, update: bool) -> None:
+    """F30, F31, F32, F33: transfers, Local members, spies, redirects as recorded, on both versions."""
     facts = conclude([raw(recording(name))])
 
     assert lines(facts) == golden(TRACES / f"{name}.facts", lines(facts), update)
@@ -92,6 +93,7 @@ def test_facts_and_metrics(name: str, update: bool) -> None:
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_cut_anywhere(name: str) -> None:
+    """B01: whole recordings, cut at a thousand places."""
     data = raw(recording(name))
     dice = random.Random(name)
     cuts = sorted({0, len(data), *(dice.randrange(len(data)) for _ in range(1000))})

@@ -133,6 +133,16 @@ class Centre:
         return self._tables.last_at
 
     @property
+    def system(self) -> str:
+        """Asterisk's ``systemname``, as the last snapshot told it."""
+        return self._tables.system
+
+    @property
+    def boot(self) -> datetime | None:
+        """When that Asterisk started; ``None``: no snapshot was taken yet."""
+        return self._tables.boot
+
+    @property
     def is_behind(self) -> bool:
         """The link was lost (or is new), and no snapshot was taken since."""
         return not self._tables.is_synced
@@ -165,6 +175,10 @@ class Centre:
         if known is not None:
             wrap_ups.finish(t, known, at, "saved")
         return self._step()
+
+    def adopt(self, rules: Mapping[str, QueueRule], agents: Mapping[str, str]) -> list[str]:
+        """Go by another policy from the next event on; return the phones that keep their agent."""
+        return self._tables.adopt(rules, agents)
 
     def floor(self) -> Floor:
         """Return the floor as it is now."""

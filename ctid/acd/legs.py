@@ -8,7 +8,7 @@ import msgspec
 
 from ctid.acd import talks, visits
 from ctid.acd.call import EndReason, Leg, interface_of, with_participants
-from ctid.acd.linkage import add, end_call, leg_of, move
+from ctid.acd.linkage import add, end_call, is_elsewhere, leg_of, move
 from ctid.acd.recording import stop
 from ctid.acd.tables import Tables
 from ctid.ami.events import (
@@ -115,7 +115,7 @@ def on_hangup(t: Tables, event: Hangup) -> None:
         if uniqueid not in t.gone and t.is_synced:
             t.anomaly(event.at, event.linkedid, "orphan_event", "Hangup of an unknown leg")
         return
-    if leg.call != event.linkedid:
+    if is_elsewhere(t, leg, event.linkedid):
         leg = move(t, leg, event.linkedid, event.at)
     call = t.calls[leg.call]
     if uniqueid == call.leg or (len(call.legs) == 1 and not call.cause):
@@ -221,7 +221,7 @@ def on_dial_state(t: Tables, event: DialState) -> None:
 def on_dial_end(t: Tables, event: DialEnd) -> None:
     """The far phone was answered or given up."""
     if event.dial_status == "ANSWER":
-        visits.picked_up(t, event.dest_uniqueid, event.at)
+        visits.picked_up(t, event.dest_uniqueid, event.at, caller=event.uniqueid)
     else:
         visits.given_up(t, event.dest_uniqueid, event.dial_status, event.at)
 

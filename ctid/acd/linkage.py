@@ -65,9 +65,9 @@ def leg_of(t: Tables, event: ChannelEvent) -> Leg | None:
         if t.is_synced:
             t.anomaly(event.at, event.linkedid, "orphan_event", f"{type(event).__name__} of an unknown leg")
         leg = add(t, event, event.at, is_adopted=True)
-    elif leg.call != event.linkedid:
+    elif is_elsewhere(t, leg, event.linkedid) and not _is_late(t, event):
         leg = move(t, leg, event.linkedid, event.at)
-    t.seen[uniqueid] = event.at
+    t.seen[uniqueid] = max(event.at, t.seen.get(uniqueid, event.at))
     return leg
 
 
@@ -95,6 +95,21 @@ def _is_younger(t: Tables, event: AmiEvent, since: datetime | None) -> bool:
     return seen is None or event.at > (seen - CLOCKS_APART if is_remembered else seen)
 
 
+def is_elsewhere(t: Tables, leg: Leg, linkedid: str) -> bool:
+    """Tell whether Asterisk has the leg in another call than we; not so if it left that call for ours.
+
+    A leg's Linkedid only ever changes to that of an older call, never back. But a word from
+    before can come later: AMI and the books stamp the same thing differently.
+    """
+    return leg.call != linkedid and t.heirs.get(linkedid) != leg.call
+
+
+def _is_late(t: Tables, event: ChannelEvent) -> bool:
+    """Overtaken by a younger word about the leg: calls that merged since would merge back."""
+    seen = t.seen.get(event.uniqueid)
+    return seen is not None and event.at < seen
+
+
 def phone_leg(t: Tables, uniqueid: str, channel: str, linkedid: str, at: datetime) -> Leg:
     """The leg of a phone that a queue rings, taken in if its own beginning was not heard."""
     leg = t.legs.get(uniqueid)
@@ -108,6 +123,7 @@ def phone_leg(t: Tables, uniqueid: str, channel: str, linkedid: str, at: datetim
 def move(t: Tables, leg: Leg, linkedid: str, at: datetime) -> Leg:
     """The leg belongs to another call now; the first leg to do so merges the calls."""
     old = t.calls[leg.call]
+    t.note_heir(old.linkedid, linkedid)
     new = t.calls.get(linkedid)
     if new is None:
         new = Call(linkedid=linkedid, leg=leg.uniqueid, channel=leg.channel, began_at=at, is_adopted=True)

@@ -48,6 +48,7 @@ def on_snapshot(t: Tables, event: Snapshot) -> None:
         corrections += _restarted(t)
         t.boot = None
     t.boot = t.boot or event.boot
+    t.system = event.system
     is_stale = not t.is_synced or t.is_asked
     t.is_asked = False
     corrections += _members(t, event)
@@ -172,7 +173,8 @@ def _evidence(t: Tables, uniqueid: str, seen: datetime) -> datetime:
 
 
 def _differs(t: Tables, leg: Leg, channel: ShownChannel) -> bool:
-    return (leg.call, leg.is_up, leg.bridge) != (channel.linkedid, channel.state == "Up", channel.bridge)
+    is_elsewhere = linkage.is_elsewhere(t, leg, channel.linkedid)
+    return is_elsewhere or (leg.is_up, leg.bridge) != (channel.state == "Up", channel.bridge)
 
 
 def _adopt(t: Tables, channel: ShownChannel, at: datetime) -> None:
@@ -187,7 +189,7 @@ def _adopt(t: Tables, channel: ShownChannel, at: datetime) -> None:
 def _correct(t: Tables, channel: ShownChannel, at: datetime) -> None:
     """Bring the leg to where Asterisk shows it."""
     leg = t.legs[channel.uniqueid]
-    if leg.call != channel.linkedid:
+    if linkage.is_elsewhere(t, leg, channel.linkedid):
         leg = linkage.move(t, leg, channel.linkedid, at)
     if channel.state == "Up":
         legs.up(t, leg, at)

@@ -38,10 +38,12 @@ class State(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     told: dict[tuple[str, str], datetime]
     arrivals: int
     gone: dict[str, datetime]
+    heirs: dict[str, str]
     caps: list[tuple[datetime, str, str]]
     last_at: datetime | None
     lost_at: datetime | None
     boot: datetime | None
+    system: str
     missed: dict[str, datetime]
     is_synced: bool
     is_asked: bool

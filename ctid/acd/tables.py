@@ -44,6 +44,7 @@ class Tables:
         members, told: Keyed by (queue, interface); places in queues, and the last word about each.
         arrivals: Callers who joined so far; ranks those who wait.
         gone: The latest ``RECENT`` legs hung up, and when.
+        heirs: Of the latest ``RECENT`` calls that lost a leg to another, which one.
         missed: Legs (and ``queue LEG``) that the last snapshot lacked, and since when.
         caps: Heap of (instant, agent, leg): when wrap-ups end.
         is_synced: A snapshot was taken since the connection came up, so a leg we do not
@@ -75,10 +76,12 @@ class Tables:
         self.told: dict[tuple[str, str], datetime] = {}
         self.arrivals = 0
         self.gone: dict[str, datetime] = {}
+        self.heirs: dict[str, str] = {}
         self.caps: list[tuple[datetime, str, str]] = []
         self.last_at: datetime | None = None
         self.lost_at: datetime | None = None
         self.boot: datetime | None = None
+        self.system = ""
         self.missed: dict[str, datetime] = {}
         self.is_synced = False
         self.is_asked = False
@@ -92,6 +95,24 @@ class Tables:
         if not queue:
             return _NO_WRAP_UP
         return self.rules.get(queue, self.default_rule)
+
+    def adopt(self, rules: Mapping[str, QueueRule], agents: Mapping[str, str]) -> list[str]:
+        """Judge by other rules, and know more phones; return those that keep their agent.
+
+        A phone that is in a queue, or up, belongs to calls and to a state that are the old
+        agent's: it can not change hands under him.
+        """
+        self.rules = rules
+        for queue in rules:
+            self.waiting.setdefault(queue, {})
+        used = {interface for _, interface in self.members} | self.phones_up.keys()
+        kept = []
+        for phone, number in agents.items():
+            if phone in used and self.owners.get(phone, number) != number:
+                kept.append(phone)
+            else:
+                self.owners[phone] = number
+        return sorted(kept)
 
     def anomaly(self, at: datetime, call: str, kind: str, what: str) -> None:
         """Tell that something did not fit, and ask Asterisk, once until it has answered."""
@@ -160,6 +181,13 @@ class Tables:
         self.gone[uniqueid] = at
         if len(self.gone) > RECENT:
             del self.gone[next(iter(self.gone))]
+
+    def note_heir(self, linkedid: str, heir: str) -> None:
+        """Remember which call took legs of this one."""
+        self.heirs.pop(linkedid, None)
+        self.heirs[linkedid] = heir
+        if len(self.heirs) > RECENT:
+            del self.heirs[next(iter(self.heirs))]
 
     # -- the event at hand ----------------------------------------------------
 

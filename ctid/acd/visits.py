@@ -30,6 +30,8 @@ _replace = msgspec.structs.replace
 
 #: Q.850: answered elsewhere.
 _ELSEWHERE = 26
+#: Taken out of a caller's name by dialplan/ctid-inbound.conf.
+_NOT_SHOWN = frozenset('"\\|')
 
 
 # -- joining ------------------------------------------------------------------
@@ -41,6 +43,9 @@ def on_join(t: Tables, event: QueueCallerJoin) -> None:
     if leg is None:
         return
     before = t.entries.get(leg.uniqueid)
+    out_at = t.out.get(leg.uniqueid)
+    if out_at is not None and event.at <= out_at:
+        return  # old news, told by the books before
     if before is not None:
         if before.queue == event.queue and before.stage is not Stage.LEAVING:
             return
@@ -52,8 +57,8 @@ def on_join(t: Tables, event: QueueCallerJoin) -> None:
         queue=event.queue,
         leg=leg.uniqueid,
         joined_at=event.at,
-        caller_number=event.caller_number or call.caller_number,
-        caller_name=_own_name(event.caller_name, call.caller_name),
+        caller_number=event.caller_number,  # the dialplan left nothing of "anonymous" or "s"
+        caller_name=_own_name(event.caller_name, call.caller_name, event.caller_number),
         rank=_rank(t, event.queue, event.position, event.count),
     )
     wait(t, entry)
@@ -61,9 +66,16 @@ def on_join(t: Tables, event: QueueCallerJoin) -> None:
     t.facts.append(joined(entry, event.position, transferred=transferred))
 
 
-def _own_name(shown: str, given: str) -> str:
-    """The caller's own name: the dialplan puts words such as [VIP] before it, for the phones."""
-    return given if given and shown.endswith(given) else shown or given
+def _own_name(shown: str, given: str, number: str) -> str:
+    """The caller's own name: the dialplan puts words such as [VIP] before it, for the phones.
+
+    It also takes out what a name must not hold, and shows the number where a name is lacking
+    or too long for a phone (ctid-caller-name in dialplan/ctid-queue.conf).
+    """
+    own = "".join(letter for letter in given if letter not in _NOT_SHOWN).strip()
+    is_his = shown.endswith(own) if own else not shown
+    is_number = bool(number) and shown != number and shown.endswith(number)
+    return own if is_his or is_number else shown or own
 
 
 def _rank(t: Tables, queue: str, position: int, count: int) -> float:
@@ -154,15 +166,21 @@ def rang(t: Tables, uniqueid: str, at: datetime) -> None:
         t.entries[offer.caller] = _replace(entry, first_ring_at=at)
 
 
-def picked_up(t: Tables, uniqueid: str, at: datetime) -> None:
-    """The rung phone was answered; whether it gets the caller, ``AgentConnect`` will tell."""
+def picked_up(t: Tables, uniqueid: str, at: datetime, caller: str = "") -> None:
+    """The rung phone was answered; whether it gets the caller, ``AgentConnect`` will tell.
+
+    Args:
+        caller: Whom it was rung for, if that is told: its ringing may have begun before we listened.
+    """
     offer = t.offers.get(uniqueid)
-    if offer is None or offer.answered_at is not None:
+    if offer is not None and offer.answered_at is not None:
         return
-    t.offers[uniqueid] = answer(offer, at)
-    entry = t.entries.get(offer.caller)
+    if offer is not None:
+        t.offers[uniqueid] = answer(offer, at)
+        caller = offer.caller
+    entry = t.entries.get(caller)
     if entry is not None and not entry.answering:
-        t.entries[offer.caller] = _replace(entry, answering=True)
+        t.entries[caller] = _replace(entry, answering=True)
 
 
 def on_ring_no_answer(t: Tables, event: AgentRingNoAnswer) -> None:

@@ -24,6 +24,7 @@ from typing import Final, Literal, cast
 
 import structlog
 
+from ctid import descriptors
 from ctid.agi.framing import AgiRequest, ReplyReader, RequestReader, set_variables
 from ctid.errors import AgiFramingError
 from ctid.settings import FastAgi
@@ -45,7 +46,7 @@ lost       the connection, or the channel, went away before Asterisk took the an
 unknown    no such script
 malformed  not FastAGI, or too much of it
 slow       no whole request within the header deadline
-crowded    too many connections at once
+crowded    too many connections at once, or no file descriptor to spare
 closed     the connection ended before a request was there (health checks, port scans)
 """
 
@@ -103,6 +104,13 @@ class FastAgiServer:
                 await self._empty.wait()
         except TimeoutError:
             log.warning("agi.dropped_at_close", connections=len(self._open))
+        await self.abort()
+
+    async def abort(self) -> None:
+        """Stop listening and drop what is under way: the dialplan goes on by itself."""
+        if self._server is None:
+            return
+        self._server.close()
         for connection in tuple(self._open):
             connection.abort()
         await self._empty.wait()
@@ -110,7 +118,9 @@ class FastAgiServer:
 
     def admit(self, connection: _Connection) -> bool:
         """Count ``connection`` in, if there is room."""
-        if len(self._open) >= self._settings.max_connections:
+        if len(self._open) >= self._settings.max_connections or not descriptors.for_calls(
+            connection.descriptor
+        ):
             return False
         self._open.add(connection)
         self._empty.clear()
@@ -186,6 +196,11 @@ class _Connection(asyncio.Protocol):
             self._result = "lost"
         ended = time.perf_counter() if self._answered is None else self._answered
         self._server.dismiss(self, self._script, self._result, ended - self._began)
+
+    @property
+    def descriptor(self) -> int:
+        """Number of the file descriptor."""
+        return descriptors.of(self._transport)
 
     def abort(self) -> None:
         """Drop the connection now."""

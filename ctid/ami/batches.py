@@ -15,11 +15,13 @@ class Batches(asyncio.Queue[list[Delivery]]):
 
     Attributes:
         deliveries: Events, snapshots and losses waiting, over all batches.
+        taken: Batches taken out, ever.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.deliveries = 0
+        self.taken = 0
 
     def _put(self, item: list[Delivery]) -> None:
         self.deliveries += len(item)
@@ -28,6 +30,7 @@ class Batches(asyncio.Queue[list[Delivery]]):
     def _get(self) -> list[Delivery]:
         item: list[Delivery] = super()._get()
         self.deliveries -= len(item)
+        self.taken += 1
         return item
 
     def take_all(self) -> int:

@@ -57,7 +57,8 @@ ONLY_IF: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
 #: Written C-escaped by manager_channels.c; numbers and extensions are not.
 _ESCAPED: Final = ("CallerIDName",)
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
-_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
+#: A caller may put a tab or worse into his name; it is left out, as the dialplan does.
+_ESCAPES: Final = dict.fromkeys("nrtabfv", "")
 #: What Asterisk prints where it knows nothing.
 _UNKNOWN: Final = "<unknown>"
 

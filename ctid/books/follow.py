@@ -10,14 +10,24 @@ Plain blocking calls for a thread; nothing here sleeps.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Generic
 
 import msgspec
 
-from ctid.books.volumes import R, Reader, Volume, best_copy, close, in_order, inode_of, listing, volumes
+from ctid.books.volumes import (
+    R,
+    Reader,
+    Volume,
+    best_copy,
+    change_of,
+    close,
+    in_order,
+    inode_of,
+    listing,
+    volumes,
+)
 
 WITNESS: Final = 4096
 """Bytes before a position that prove that it is the right file."""
@@ -26,10 +36,8 @@ CHUNK: Final = 256 * 1024
 AT_ONCE: Final = 4 * 1024 * 1024
 """Bytes that one poll reads at most, so that a book of years does not come as one list."""
 
-SLACK: Final = timedelta(minutes=1)
-"""How much later than its neighbours a record may stand in the book."""
-
 _STEPS: Final = 100
+_LOOKS: Final = 3
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -50,7 +58,7 @@ class Follower(Generic[R]):
 
     Attributes:
         lost: How often records may have been left out: the file was cut without a copy, or
-            the position's file is gone. Then compare with :func:`read_period`.
+            the position's file is gone. Then compare with :func:`ctid.books.period.read_period`.
         is_behind: The last poll stopped early: there is more to read at once.
     """
 
@@ -68,8 +76,8 @@ class Follower(Generic[R]):
         self._volume: Volume | None = None
         self._known = position
         self._damaged = 0
-        #: All files, when the open one had no successor.
-        self._last: dict[Path, int] | None = None
+        #: How the files looked when the open one had no successor.
+        self._last: object = None
         self._enter(0)
 
     @property
@@ -139,16 +147,28 @@ class Follower(Generic[R]):
             self._volume = self._open()
             return self._volume is not None
         self._last = None
-        opened = volumes(self._path)
-        found = _find(opened, self._known, self._path)
-        close(volume for volume in opened if volume is not found)
-        if found:
-            self._enter(self._known.offset, found.text_before(self._known.offset, WITNESS))
-        elif found := self._open():
+        # A copy may be finished and the file be cut while we look: then the next look finds the copy.
+        if any(self._resume(self._known) for _ in range(_LOOKS)):
+            return True
+        self._volume = self._open()
+        if self._volume:
             self.lost += 1
             self._known = None
+        return self._volume is not None
+
+    def _resume(self, known: Position) -> bool:
+        opened = volumes(self._path)
+        found = _find(opened, known, self._path)
+        close(volume for volume in opened if volume is not found)
+        if found is None:
+            return False
+        witness = found.text_before(known.offset, WITNESS)
+        if zlib.crc32(witness) != known.crc:
+            found.close()
+            return False
+        self._enter(known.offset, witness)
         self._volume = found
-        return found is not None
+        return True
 
     def _open(self) -> Volume | None:
         try:
@@ -172,6 +192,9 @@ class Follower(Generic[R]):
         return size
 
     def _is_still_there(self, volume: Volume) -> bool:
+        """Tell whether the file still holds what was read of it, or what it was chosen for."""
+        if not self._read:
+            return volume.begins_as_before()
         witness = self._recent[-WITNESS:]
         return volume.is_packed or volume.text_before(self._read, len(witness)) == witness
 
@@ -212,7 +235,7 @@ class Follower(Generic[R]):
 
     def _successor(self, current: Volume) -> Volume | None:
         """Open the file that was begun after ``current``; ``None``: there is none with text."""
-        seen = listing(self._path)
+        seen = (listing(self._path), change_of(self._path))
         if seen == self._last:
             return None
         opened = volumes(self._path)
@@ -224,63 +247,12 @@ class Follower(Generic[R]):
         ]
         chosen = best_copy(later, later[0], self._path) if later else None
         close(volume for volume in opened if volume is not chosen)
+        if chosen and listing(self._path) != seen[0]:
+            # It may have been copied and cut before its beginning was looked at.
+            chosen.close()
+            return None
         self._last = None if chosen else seen
         return chosen
-
-
-def read_period(
-    path: Path,
-    reader: Callable[[], Reader[R]],
-    since: datetime,
-    until: datetime,
-    *,
-    on_damage: Callable[[Path, int], None] = lambda path, places: None,
-) -> Iterator[R]:
-    """Yield the records of [since, until), from all files of the book, oldest file first.
-
-    ``since`` counts as a whole second, for that is how queue_log tells the time.
-
-    Args:
-        on_damage: Told of each file in which something could not be read, and in how many places.
-
-    Raises:
-        OSError: The book can not be read; rotated files without a right to read are left out.
-    """
-    opened = volumes(path)
-    try:
-        since = since.replace(microsecond=0)
-        for volume in _holding(_distinct(opened, path, reader), reader, since, until):
-            cutter = reader()
-            for record in _all_of(volume, cutter):
-                if since <= record.at < until:
-                    yield record
-            if places := cutter.damaged + volume.is_broken:
-                on_damage(volume.path, places)
-    finally:
-        close(opened)
-
-
-def _distinct(opened: list[Volume], path: Path, reader: Callable[[], Reader[R]]) -> list[Volume]:
-    """Return one of each, oldest first; copies, and what is just being compressed, only once."""
-    ordered = in_order(opened, path, reader)
-    return [volume for volume in ordered if best_copy(ordered, volume, path) is volume]
-
-
-def _holding(
-    ordered: list[Volume], reader: Callable[[], Reader[R]], since: datetime, until: datetime
-) -> Iterator[Volume]:
-    began = [volume.order(reader)[0] for volume in ordered]
-    for place, volume in enumerate(ordered):
-        is_before = place + 1 < len(ordered) and began[place + 1] < since - SLACK
-        if not is_before and began[place] < until + SLACK:
-            yield volume
-
-
-def _all_of(volume: Volume, reader: Reader[R]) -> Iterator[R]:
-    offset = 0
-    while data := volume.read_at(offset, CHUNK):
-        offset += len(data)
-        yield from reader.feed(data)
 
 
 def _find(opened: list[Volume], position: Position, path: Path) -> Volume | None:

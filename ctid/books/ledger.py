@@ -12,21 +12,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from ctid.acd import facts as f
 from ctid.acd.facts import Fact
-from ctid.store.ledger import CallRow, OfferRow, RecordingRow, Rows, TalkRow, VisitRow
+from ctid.store.ledger import CallRow, Ledger, OfferRow, RecordingRow, Rows, TalkRow, VisitRow
 
 #: CEL and AMI stamp the same thing within milliseconds; reliability.md L1 allows a second.
 _TOLERANCE: Final = timedelta(seconds=1)
 #: A stay or talk found under way is dated by the whole second, or by our first sight of it.
 _SAME: Final = timedelta(seconds=2.5)
-
-Ledger = Literal["calls", "visits", "offers", "talks", "recordings"]
-LEDGERS: Final[tuple[Ledger, ...]] = ("calls", "visits", "offers", "talks", "recordings")
 
 _Item = TypeVar("_Item")
 _Row = TypeVar("_Row")
@@ -120,6 +117,8 @@ def _call(call: str, what: str, *repair: Fact, is_counted: bool = False) -> Diff
 def _end(end: f.CallEnded, row: CallRow) -> Iterator[Difference]:
     if row.ended_at is None:
         yield _call(end.call, f"ended {_told(end.at)}, not at all here", end)
+    elif row.end_reason == "unseen" and end.end_reason == "hangup":
+        yield _call(end.call, f"ended {_told(end.at)}, seen by Asterisk alone", end, is_counted=True)
     elif "asterisk_lost" in (end.end_reason, row.end_reason):
         # Nobody saw the end: two last signs of life may well differ.
         if end.end_reason != row.end_reason:

@@ -1,140 +1,71 @@
-"""A period of the past, compared with Asterisk's books from the files: ``ctid reconcile``."""
+"""What a book holds of a period, rotated and compressed files included."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import msgspec
+from ctid.books.volumes import R, Reader, Volume, best_copy, close, in_order, volumes
 
-from ctid.acd.rules import QueueRule
-from ctid.books.cel import CelReader
-from ctid.books.follow import read_period
-from ctid.books.groups import Group, Groups
-from ctid.books.ledger import Difference, differences
-from ctid.books.queue_log import QueueLines
-from ctid.books.shadow import facts_of
-from ctid.store import ledger as tables
-from ctid.store.pool import Pool
+CHUNK: Final = 256 * 1024
+"""Bytes."""
 
-#: A call of the period may have begun so long before it, or may go on so long after.
-_LONGEST_CALL: Final = timedelta(hours=12)
-_AT_ONCE: Final = 200
+SLACK: Final = timedelta(minutes=1)
+"""How much later than its neighbours a record may stand in the book."""
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What the comparison found.
-
-    Attributes:
-        calls, visits: Compared, by the books.
-        open: Calls that are not over in the books; not compared.
-        unread: Places in the files that could not be read.
-        holes: Facts that are missing in the journal: written once, by their number, and gone.
-    """
-
-    since: datetime
-    until: datetime
-    calls: int
-    visits: int
-    open: int
-    unread: int
-    differences: tuple[Difference, ...]
-    holes: tuple[tables.Hole, ...]
-
-    @property
-    def count(self) -> int:
-        """How many rows are in doubt."""
-        return len(self.differences) + sum(hole.count for hole in self.holes)
-
-
-async def compare(
-    pool: Pool,
-    cel: Path,
-    queue_log: Path,
-    *,
+def read_period(
+    path: Path,
+    reader: Callable[[], Reader[R]],
     since: datetime,
     until: datetime,
-    rules: Mapping[str, QueueRule],
-    agents: Mapping[str, str],
-    queue: str = "",
-    system: str | None = None,
-) -> Outcome:
-    """Compare the calls that began in [since, until) and are over.
+    *,
+    on_damage: Callable[[Path, int], None] = lambda path, places: None,
+) -> Iterator[R]:
+    """Yield the records of [since, until), from all files of the book, oldest file first.
+
+    ``since`` counts as a whole second, for that is how queue_log tells the time.
 
     Args:
-        rules, agents: As for ``Centre``.
-        queue: Only what concerns this one; empty: everything.
-        system: Asterisk's ``systemname``; ``None``: as each call's id says.
+        on_damage: Told of each file in which something could not be read, and in how many places.
 
     Raises:
-        OSError: A book can not be read.
-        StoreUnavailable: PostgreSQL is away.
+        OSError: The book can not be read; rotated files without a right to read are left out.
     """
-    groups, unread = _read(cel, queue_log, since - _LONGEST_CALL, until + _LONGEST_CALL)
-    mine = [group for group in groups if since <= group.began_at < until and group.is_whole]
-    over = [group for group in mine if group.is_closed]
-    found: list[Difference] = []
-    visits = 0
-    for some in _portions(over):
-        for name, part in _by_system(some, system).items():
-            calls = sorted({call for group in part for call in group.calls})
-            rows = await tables.rows_of(pool, system=name, calls=calls)
-            for group in part:
-                facts = facts_of(
-                    group.records, group.lines, rules=rules, agents=agents, is_lost=group.is_lost
-                )
-                found += differences(facts, rows.of(group.calls))
-            visits += sum(line.verb == "ENTERQUEUE" for group in part for line in group.lines)
-    known = {call for group in groups for call in group.calls}
-    found += await _unknown_to_books(pool, known, since, until, system)
-    return Outcome(
-        since=since,
-        until=until,
-        calls=sum(len(group.calls) for group in over),
-        visits=visits,
-        open=len(mine) - len(over),
-        unread=unread,
-        differences=tuple(one for one in found if not queue or one.queue == queue),
-        holes=() if queue else tuple(await tables.holes_between(pool, since=since, until=until)),
-    )
+    opened = volumes(path)
+    try:
+        since = since.replace(microsecond=0)
+        for volume in _holding(_distinct(opened, path, reader), reader, since, until):
+            cutter = reader()
+            for record in _all_of(volume, cutter):
+                if since <= record.at < until:
+                    yield record
+            if places := cutter.damaged + volume.is_broken:
+                on_damage(volume.path, places)
+    finally:
+        close(opened)
 
 
-def _read(cel: Path, queue_log: Path, since: datetime, until: datetime) -> tuple[Groups, int]:
-    groups = Groups()
-    places = 0
-
-    def damaged(_path: Path, count: int) -> None:
-        nonlocal places
-        places += count
-
-    groups.add(read_period(cel, CelReader, since, until, on_damage=damaged), ())
-    groups.add((), read_period(queue_log, QueueLines, since, until, on_damage=damaged))
-    return groups, places
+def _distinct(opened: list[Volume], path: Path, reader: Callable[[], Reader[R]]) -> list[Volume]:
+    """Return one of each, oldest first; copies, and what is just being compressed, only once."""
+    ordered = in_order(opened, path, reader)
+    return [volume for volume in ordered if best_copy(ordered, volume, path) is volume]
 
 
-def _portions(groups: Sequence[Group]) -> Iterator[Sequence[Group]]:
-    for begin in range(0, len(groups), _AT_ONCE):
-        yield groups[begin : begin + _AT_ONCE]
+def _holding(
+    ordered: list[Volume], reader: Callable[[], Reader[R]], since: datetime, until: datetime
+) -> Iterator[Volume]:
+    began = [volume.order(reader)[0] for volume in ordered]
+    for place, volume in enumerate(ordered):
+        is_before = place + 1 < len(ordered) and began[place + 1] < since - SLACK
+        if not is_before and began[place] < until + SLACK:
+            yield volume
 
 
-def _by_system(groups: Sequence[Group], system: str | None) -> dict[str, list[Group]]:
-    by_system: dict[str, list[Group]] = {}
-    for group in groups:
-        name = system if system is not None else system_of(min(group.calls))
-        by_system.setdefault(name, []).append(group)
-    return by_system
-
-
-def system_of(call: str) -> str:
-    """Return the ``systemname`` that Asterisk put before a Linkedid: ``hz1`` of ``hz1-1795379780.12``."""
-    return call.rpartition("-")[0]
-
-
-async def _unknown_to_books(
-    pool: Pool, known: set[str], since: datetime, until: datetime, system: str | None
-) -> list[Difference]:
-    ours = await tables.calls_between(pool, system=system, since=since, until=until)
-    what = "a call that the books do not have"
-    return [Difference(ledger="calls", call=call, what=what) for call in ours if call not in known]
+def _all_of(volume: Volume, reader: Reader[R]) -> Iterator[R]:
+    offset = 0
+    while data := volume.read_at(offset, CHUNK):
+        offset += len(data)
+        yield from reader.feed(data)

@@ -138,6 +138,16 @@ def _entered(stays: list[Stay], line: QueueLine) -> Stay:
     return stay
 
 
+def note_exits(legs: Mapping[str, Leg], stays: Mapping[str, Sequence[Stay]]) -> None:
+    """Whoever left a queue otherwise than by hanging up hung up later, be it by a millisecond."""
+    for uniqueid, those in stays.items():
+        leg = legs[uniqueid]
+        for stay in those:
+            is_exit = any(line.verb.startswith(("EXIT", "WITHDRAW")) for line in stay.lines)
+            if is_exit and stay.ended_at and leg.parting_at and leg.parting_at <= stay.ended_at:
+                leg.parting_at = stay.ended_at + _INSTANT
+
+
 def note_partings(records: Sequence[CelEvent], by_channel: Mapping[str, Leg]) -> None:
     """Find who hung up: each HANGUP names the channel whose far end wanted to go.
 
@@ -149,20 +159,17 @@ def note_partings(records: Sequence[CelEvent], by_channel: Mapping[str, Leg]) ->
         )
         if source is None or source.parting_at is not None:
             continue
-        gone_at = source.gone_at or record.at
-        source.parting_at = (
-            min(
-                (
-                    one.at
-                    for one in records
-                    if one.kind in ("BRIDGE_EXIT", "HANGUP", "APP_END", "STREAM_END")
-                    and one.linkedid == record.linkedid
-                    and gone_at - _TEARDOWN <= one.at <= gone_at
-                ),
-                default=gone_at,
-            )
-            - _INSTANT
-        )
+        source.parting_at = _parting(records, record.linkedid, source) - _INSTANT
+
+
+def _parting(records: Sequence[CelEvent], linkedid: str, source: Leg) -> datetime:
+    """When the first thing happened that the hang-up of this leg led to."""
+    gone_at = source.gone_at or source.began_at
+    # A talk may be shorter than what is looked through: not before he was brought together with anybody.
+    begin = max(gone_at - _TEARDOWN, source.bridged_at or source.began_at)
+    near = [one for one in records if one.linkedid == linkedid and begin <= one.at <= gone_at]
+    ends = ("BRIDGE_EXIT", "HANGUP", "APP_END", "STREAM_END")
+    return min((one.at for one in near if one.kind in ends), default=gone_at)
 
 
 def cause_of(record: CelEvent) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -27,8 +26,13 @@ _LATE_SECONDS: Final = 0.5
 
 
 class Places(msgspec.Struct, frozen=True):
-    """A place in each book."""
+    """A place in each book.
 
+    Attributes:
+        since: What was over before this is none of ours.
+    """
+
+    since: datetime
     cel: Position | None = None
     queue_log: Position | None = None
 
@@ -51,13 +55,13 @@ class Reading:
     def __init__(self, cel: Path, queue_log: Path, *, checkpoint: Path, since: datetime) -> None:
         self.groups = Groups()
         self._checkpoint = checkpoint
-        self._since = since
-        begin = _read(checkpoint)
+        begin = _read(checkpoint) or Places(since)
+        self._since = begin.since
         self._cel = Follower(cel, CelReader, begin.cel)
         self._queue_log = Follower(queue_log, QueueLines, begin.queue_log)
         self._marks: dict[int, Places] = {}
         self._mark = 0
-        self._saved = begin
+        self._saved: Places | None = None
         self._only_one = asyncio.Lock()
         self._is_unreadable = False
 
@@ -76,7 +80,7 @@ class Reading:
         async with self._only_one:
             while True:
                 self._mark += 1
-                self._marks[self._mark] = Places(self._cel.position, self._queue_log.position)
+                self._marks[self._mark] = self._places()
                 try:
                     records = await asyncio.to_thread(self._cel.poll)
                     lines = await asyncio.to_thread(self._queue_log.poll)
@@ -88,6 +92,9 @@ class Reading:
                 if not self._cel.is_behind and not self._queue_log.is_behind:
                     return
 
+    def _places(self) -> Places:
+        return Places(self._since, self._cel.position, self._queue_log.position)
+
     def _note_unreadable(self, error: OSError) -> None:
         if not self._is_unreadable:
             self._is_unreadable = True
@@ -97,12 +104,13 @@ class Reading:
                 remedy="let ctid read asterisk.queue_log and asterisk.cel; run `ctid check`",
             )
 
-    async def missed(self, since: datetime, until: datetime) -> Sequence[AmiEvent]:
+    async def missed(self, since: datetime, until: datetime, *, whole: bool = False) -> list[AmiEvent]:
         """Return what the books tell of a time, in AMI's words; waits a moment for what is late.
 
         Args:
             since: After this.
             until: Before this; recent.
+            whole: Calls that were under way at ``since`` from their beginning.
         """
         loop = asyncio.get_running_loop()
         give_up = loop.time() + _LATE_SECONDS
@@ -112,9 +120,9 @@ class Reading:
             await self.read()
         told: list[AmiEvent] = []
         for group in self.groups:
-            if group.last_at > since:
+            if group.last_at > since or (whole and not group.is_closed):
                 events = events_of(group.records, group.lines)
-                told += [event for event in events if since < event.at < until]
+                told += [event for event in events if (whole or since < event.at) and event.at < until]
         return sorted(told, key=lambda event: event.at)
 
     def due(self, now: datetime) -> list[Group]:
@@ -132,7 +140,7 @@ class Reading:
     async def save(self) -> None:
         """Keep the place where reading must begin next time; never raises."""
         first = min((group.mark for group in self.groups), default=self._mark)
-        place = self._marks.get(first, self._saved)
+        place = self._marks.get(first) or self._saved or self._places()
         self._marks = {mark: places for mark, places in self._marks.items() if mark >= first}
         if place != self._saved:
             try:
@@ -148,11 +156,11 @@ class Reading:
         self._queue_log.close()
 
 
-def _read(checkpoint: Path) -> Places:
+def _read(checkpoint: Path) -> Places | None:
     try:
         return msgspec.json.decode(checkpoint.read_bytes(), type=Places)
     except (OSError, msgspec.MsgspecError):
-        return Places()  # from the beginning: more work, the same outcome
+        return None  # from the beginning: more work, the same outcome
 
 
 def _write(checkpoint: Path, place: Places) -> None:

@@ -18,12 +18,12 @@ import structlog
 
 from ctid.acd.facts import Fact
 from ctid.acd.rules import QueueRule
+from ctid.books.company import Company
 from ctid.books.groups import Group
-from ctid.books.ledger import LEDGERS, Difference, Ledger, differences
+from ctid.books.ledger import Difference, differences
 from ctid.books.reading import Reading
-from ctid.books.shadow import facts_of
 from ctid.errors import StoreError
-from ctid.store.ledger import rows_of
+from ctid.store.ledger import LEDGERS, Ledger, rows_of
 from ctid.store.pool import Pool
 
 _log = structlog.get_logger()
@@ -112,7 +112,9 @@ class Reconciler:
         return now - self._settled_at >= self._after
 
     async def _compare(self, due: Sequence[Group]) -> None:
-        told = [(group, self._facts(group)) for group in due]
+        company = Company(self._reading.groups, self._agents())
+        rules = self._rules()
+        told = [(group, company.facts_of(group, rules)) for group in due]
         calls = sorted({call for group in due for call in group.calls})
         if not calls:
             return
@@ -122,11 +124,6 @@ class Reconciler:
             await asyncio.sleep(0)
         self._noted.ledger(self._mismatches(), self._repaired)
         self._repaired = Counter()
-
-    def _facts(self, group: Group) -> list[Fact]:
-        return facts_of(
-            group.records, group.lines, rules=self._rules(), agents=self._agents(), is_lost=group.is_lost
-        )
 
     def _judge(self, group: Group, found: Sequence[Difference]) -> None:
         name = min(group.calls)

@@ -18,7 +18,7 @@ from ctid.acd.call import interface_of
 from ctid.ami import events as ami
 from ctid.ami.events import AmiEvent
 from ctid.books.cel import CelEvent
-from ctid.books.pieces import SLACK, Leg, Stay, cause_of, legs_of, note_partings, number, stays_of
+from ctid.books.pieces import SLACK, Leg, Stay, cause_of, legs_of, note_exits, note_partings, number, stays_of
 from ctid.books.queue_log import QueueLine
 
 #: How a stay ended, by the verb of queue_log: what QUEUESTATUS would have said; empty: nothing.
@@ -59,6 +59,7 @@ class _Telling:
         self.optimized: set[str] = set()
         self.said: list[tuple[datetime, int, int, AmiEvent]] = []
         note_partings(records, self.by_channel)
+        note_exits(self.legs, self.stays)
 
     def all(self) -> list[AmiEvent]:
         for record in self.records:

@@ -113,6 +113,10 @@ class Volume:
             self._head = self.read_at(0, HEAD)
         return self._head
 
+    def begins_as_before(self) -> bool:
+        """Tell whether what ``head`` returned last is still there."""
+        return self.is_packed or self.read_at(0, len(self._head)) == self._head
+
     def is_same(self, other: Volume) -> bool:
         """Tell whether one is the other, or a copy of it, whole or in part."""
         mine, theirs = self.head(), other.head()
@@ -210,3 +214,12 @@ def inode_of(path: Path) -> int:
         return path.stat().st_ino
     except FileNotFoundError:
         return 0
+
+
+def change_of(path: Path) -> tuple[int, int]:
+    """Return size and instant of the last change of a file; zeros: it is not there."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns

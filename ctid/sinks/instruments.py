@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from ctid.acd.rules import QueueRule
+from ctid.store.ledger import LEDGERS
 
 WAIT: Final = (1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)
 RING: Final = (1, 2, 3, 4, 5, 7, 9, 10, 11, 12, 13.5, 14, 15, 18, 20, 25, 30, 45, 60)
@@ -26,6 +27,7 @@ HOLD: Final = (0, 5, 10, 15, 30, 45, 60, 90, 120, 180, 300, 600)
 ACW: Final = (0, 5, 10, 15, 30, 45, 60, 90, 120, 180, 300)
 LAG: Final = (1, 2, 3, 5, 10, 20, 30, 60, 120, 300)
 POP: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
+STALL: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 AGI: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
 
 OTHER: Final = "other"
@@ -86,6 +88,7 @@ class Instruments:
         self._recordings_and_pops()
         self._link()
         self._daemon(sinks)
+        self._guards()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -112,10 +115,10 @@ class Instruments:
             "queue",
             "result",
         )
-        objective = self._gauge(
+        self._objective = self._gauge(
             "ctid_queue_service_level_objective_ratio", "Callers to be answered in time, 0 to 1.", "queue"
         )
-        threshold = self._gauge(
+        self._threshold = self._gauge(
             "ctid_queue_service_level_threshold_seconds",
             "A wait up to and including this is in time.",
             "queue",
@@ -134,10 +137,14 @@ class Instruments:
                 self.finished.labels(queue, result)
             for result in ("met", "missed"):
                 self.service_level.labels(queue, result)
-            objective.labels(queue).set(rule.service_level_goal)
-            threshold.labels(queue).set(rule.service_level_within.total_seconds())
+            self.promise(queue, rule)
             for result in ("answered", "abandoned"):
                 self.waited.labels(queue, result)
+
+    def promise(self, queue: str, rule: QueueRule) -> None:
+        """Tell what the service level of a queue is."""
+        self._objective.labels(queue).set(rule.service_level_goal)
+        self._threshold.labels(queue).set(rule.service_level_within.total_seconds())
 
     def _rings(self, rules: Mapping[str, QueueRule]) -> None:
         limits = {rule.ring_limit.total_seconds() for rule in rules.values()}
@@ -264,16 +271,56 @@ class Instruments:
             "ctid_resync_corrections", "How much of ours was wrong, all comparisons together."
         )
         self.outbox = self._gauge("ctid_outbox_facts", "Facts not yet delivered.", "sink")
+        self._spool()
         self.dropped = self._counter("ctid_sink_dropped", "Facts a sink lost for want of room.", "sink")
-        self.db_errors = self._counter("ctid_db_errors", "Uses of PostgreSQL that failed.")
-        self.reloaded = self._gauge(
-            "ctid_config_last_reload_success_timestamp_seconds", "When the settings were last read."
+        self.leads = self._gauge("ctid_leader", "1: this daemon leads, 0: it stands by.")
+        self.leader_epoch = self._gauge(
+            "ctid_leader_epoch", "Number of the lead that facts are written under; 0: not known yet."
         )
+        self.db_errors = self._counter("ctid_db_errors", "Uses of PostgreSQL that failed.")
         self.build = self._gauge("ctid_build_info", "Always 1.", "version")
         for sink in sinks:
             self.dropped.labels(sink)
         for kind in ANOMALIES:
             self.anomalies.labels(kind)
+
+    def _guards(self) -> None:
+        self.reloaded = self._gauge(
+            "ctid_config_last_reload_success_timestamp_seconds", "When the settings were last read."
+        )
+        self.reload_good = self._gauge(
+            "ctid_config_last_reload_successful",
+            "1: the settings were read; 0: they are wrong and the old ones stay.",
+        )
+        self.loop_stalls = self._histogram(
+            "ctid_loop_stall_seconds",
+            "How late the event loop comes to what is due; a hundred looks a second.",
+            STALL,
+        )
+        self.loop_stall_max = self._gauge(
+            "ctid_loop_stall_max_seconds", "The longest stall of the event loop within the last minute."
+        )
+
+    def _spool(self) -> None:
+        self.spool_facts = self._gauge("ctid_spool_facts", "Facts on our disk, not yet in PostgreSQL.")
+        self.spool_age = self._gauge("ctid_spool_age_seconds", "How long the oldest of them has waited.")
+        self.spool_bytes = self._gauge("ctid_spool_bytes", "Size of the spool on our disk.")
+        self.spool_full = self._gauge(
+            "ctid_spool_full",
+            "1: the spool takes nothing: its disk is broken or full, or its cap reached.",
+        )
+        self.spool_corrupt = self._counter("ctid_spool_corrupt", "Records of the spool found damaged.")
+        self.ledger_mismatches = self._gauge(
+            "ctid_ledger_mismatches",
+            "Rows that contradict Asterisk's own books (queue_log, CEL) and could not be mended.",
+            "ledger",
+        )
+        self.ledger_repaired = self._counter(
+            "ctid_ledger_repaired", "Rows mended from Asterisk's own books.", "ledger"
+        )
+        for ledger in LEDGERS:
+            self.ledger_mismatches.labels(ledger)
+            self.ledger_repaired.labels(ledger)
 
 
 class Sorted(Collector):

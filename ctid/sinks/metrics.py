@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import singledispatchmethod
-from typing import Final
+from typing import Final, Protocol
 
 from prometheus_client import generate_latest
 
@@ -39,6 +39,21 @@ _CONSTANT: Final = (
 )
 #: Results of a pop after which somebody, or something, had it.
 _ARRIVED: Final = frozenset({"acknowledged", "sent", "found"})
+
+
+class SpoolFigures(Protocol):
+    """What the journal says of its spool; quick, and safe in any thread."""
+
+    @property
+    def backlog(self) -> int: ...
+    @property
+    def backlog_age(self) -> float: ...
+    @property
+    def spool_bytes(self) -> int: ...
+    @property
+    def is_spool_full(self) -> bool: ...
+    @property
+    def spool_corrupt(self) -> int: ...
 
 
 class MetricsSink:
@@ -85,6 +100,8 @@ class MetricsSink:
         self._caller_legs: dict[str, str] = {}
         self._outbound: set[tuple[str, str]] = set()
         self._outboxes: dict[str, Callable[[], int]] = {}
+        self._spool: SpoolFigures | None = None
+        self._corrupt = 0
         self.instruments = Instruments(rules, {*self._teams.values()}, sinks)
         self._floor = FloorTime(
             self.instruments,
@@ -270,6 +287,21 @@ class MetricsSink:
         """Ask ``pending`` at every scrape; it must be quick and safe in any thread."""
         self._outboxes[sink] = pending
 
+    def watch_lead(self, is_leader: Callable[[], bool], epoch: Callable[[], int | None]) -> None:
+        """Ask both at every scrape; they must be quick and safe in any thread."""
+        self.instruments.leads.set_function(is_leader)
+        self.instruments.leader_epoch.set_function(lambda: epoch() or 0)
+
+    def ledger(self, mismatches: Mapping[str, int], repaired: Mapping[str, int]) -> None:
+        """How many rows contradict Asterisk's books, by ledger; how many were mended since the last time."""
+        for name, count in mismatches.items():
+            self.instruments.ledger_mismatches.labels(name).set(count)
+            self.instruments.ledger_repaired.labels(name).inc(repaired.get(name, 0))
+
+    def watch_spool(self, spool: SpoolFigures) -> None:
+        """Ask for these figures at every scrape."""
+        self._spool = spool
+
     def db_error(self) -> None:
         """Count a use of PostgreSQL that failed."""
         self.instruments.db_errors.inc()
@@ -277,6 +309,24 @@ class MetricsSink:
     def config_reloaded(self, at: datetime) -> None:
         """Tell when the settings were last read."""
         self.instruments.reloaded.set(at.timestamp())
+        self.instruments.reload_good.set(1)
+
+    def config_refused(self) -> None:
+        """Tell that the settings are wrong now; the old ones stay."""
+        self.instruments.reload_good.set(0)
+
+    def adopt(self, rules: Mapping[str, QueueRule]) -> None:
+        """Tell the service levels of other rules; a queue that is new stays without a label."""
+        for queue in rules.keys() & self._rules.keys():
+            self.instruments.promise(queue, rules[queue])
+
+    def loop_late(self, seconds: float) -> None:
+        """Take down how late the event loop was; for ``StallMonitor``."""
+        self.instruments.loop_stalls.observe(seconds)
+
+    def watch_loop(self, worst: Callable[[], float]) -> None:
+        """Ask at every scrape for the longest stall of the last minute; it must be quick and thread-safe."""
+        self.instruments.loop_stall_max.set_function(worst)
 
     # -- out -------------------------------------------------------------------
 
@@ -318,7 +368,19 @@ class MetricsSink:
                 self._floor.reckon(at + timedelta(seconds=self._elapsed() - then))
             for sink, pending in self._outboxes.items():
                 self.instruments.outbox.labels(sink).set(pending())
+            if self._spool:
+                self._scrape_spool(self._spool)
             yield Sorted(self.instruments.registry)
+
+    def _scrape_spool(self, spool: SpoolFigures) -> None:
+        show = self.instruments
+        show.spool_facts.set(spool.backlog)
+        show.spool_age.set(spool.backlog_age)
+        show.spool_bytes.set(spool.spool_bytes)
+        show.spool_full.set(spool.is_spool_full)
+        corrupt = spool.spool_corrupt
+        show.spool_corrupt.inc(max(0, corrupt - self._corrupt))
+        self._corrupt = corrupt
 
     # -- labels ----------------------------------------------------------------
 

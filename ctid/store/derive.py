@@ -1,52 +1,18 @@
 """Which row a fact sets in which derived table.
 
 Every fact sets its own columns of one row and nothing else, and sets values, never sums.
-So facts may be applied again, and in any order, with the same outcome.
+So facts may be applied again, and in any order, with the same outcome. Where two facts set the
+same, a recovered one (from Asterisk's own books) wins over one that was heard, and one that was
+heard over a guess (an end nobody saw, a call found half-way).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
-
-import msgspec
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from ctid.acd import facts
-
-Row = tuple[Any, ...]
-KeyOf = Callable[[str], str]
-"""A caller's number -> the number as it is compared."""
-
-
-class Upsert(msgspec.Struct, frozen=True, gc=False):
-    """A statement, and how its arguments are read from a fact.
-
-    Attributes:
-        row: (system, fact, key_of) -> the statement's arguments.
-    """
-
-    sql: str
-    row: Callable[[str, Any, KeyOf], Row]
-
-
-def _sql(table: str, key: str, columns: str, *, unless_set: str = "") -> str:
-    """Write the upsert of one table.
-
-    Args:
-        key, columns: Names, separated by blanks.
-        unless_set: Of ``columns``, those that another fact knows better.
-    """
-    names = key.split() + columns.split()
-    weak = set(unless_set.split())
-    sets = ", ".join(
-        f"{name} = coalesce({table}.{name}, excluded.{name})" if name in weak else f"{name} = excluded.{name}"
-        for name in columns.split()
-    )
-    values = ", ".join(f"${number}" for number in range(1, len(names) + 1))
-    return (
-        f"insert into {table} ({', '.join(names)}) values ({values}) "  # noqa: S608 - our own names
-        f"on conflict ({', '.join(key.split())}) do update set {sets}"
-    )
+from ctid.store.upserts import KeyOf, Part, Row, RowOf, Upsert, upsert_of
 
 
 def _call_started(system: str, fact: facts.CallStarted, key_of: KeyOf) -> Row:
@@ -222,94 +188,135 @@ def _recording_stopped(system: str, fact: facts.RecordingStopped, key_of: KeyOf)
 _OFFER = "queue joined_at agent interface"
 _TALK = "queue agent interface"
 
-#: Facts that are not here live in the journal only.
-UPSERTS: Final[dict[type[facts.Fact], Upsert]] = {
-    facts.CallStarted: Upsert(
-        _sql(
-            "call",
-            "system call",
-            "leg channel caller_number caller_key caller_name dialled adopted began_at",
+_PARTS: Final[dict[type[facts.Fact], tuple[Part, RowOf]]] = {
+    facts.CallStarted: (
+        Part(
+            table="call",
+            key="system call",
+            columns="leg channel caller_number caller_key caller_name dialled adopted began_at",
+            # Found in a snapshot: a later sight of a call that was seen before.
+            guess="(new.adopted and old.adopted is not null"
+            " and (not old.adopted or old.began_at <= new.began_at))",
         ),
         _call_started,
     ),
-    facts.CallRouted: Upsert(
-        _sql("call", "system call", "line business vip recording"),
+    facts.CallRouted: (
+        Part(table="call", key="system call", columns="line business vip recording"),
         _call_routed,
     ),
-    facts.CallEnded: Upsert(
-        _sql(
-            "call",
-            "system call",
-            "began_at ended_at lasted answered participants cause cause_text end_reason",
+    facts.CallEnded: (
+        Part(
+            table="call",
+            key="system call",
+            columns="began_at ended_at lasted answered participants cause cause_text end_reason",
             unless_set="began_at",
+            guess="(new.end_reason = 'unseen' and old.end_reason <> 'unseen')",
         ),
         _call_ended,
     ),
-    facts.CallMerged: Upsert(_sql("call", "system call", "merged_into"), _call_merged),
-    facts.CallerJoined: Upsert(
-        _sql(
-            "queue_visit",
-            "system call queue joined_at",
-            "leg caller_number caller_key caller_name position source",
+    facts.CallMerged: (Part(table="call", key="system call", columns="merged_into"), _call_merged),
+    facts.CallerJoined: (
+        Part(
+            table="queue_visit",
+            key="system call queue joined_at",
+            columns="leg caller_number caller_key caller_name position source",
         ),
         _caller_joined,
     ),
-    facts.CallerLeft: Upsert(
-        _sql(
-            "queue_visit",
-            "system call queue joined_at",
-            "left_at outcome waited short in_time agent interface agent_leg first_ring_to_answer",
+    facts.CallerLeft: (
+        Part(
+            table="queue_visit",
+            key="system call queue joined_at",
+            columns="left_at outcome waited short in_time agent interface agent_leg first_ring_to_answer",
+            guess="(new.outcome = 'unknown_end' and old.outcome <> 'unknown_end')",
         ),
         _caller_left,
     ),
-    facts.OfferMade: Upsert(_sql("offer", "system call leg", f"{_OFFER} offered_at"), _offer_made),
-    facts.OfferRang: Upsert(_sql("offer", "system call leg", f"{_OFFER} rang_at dial_delay"), _offer_rang),
-    facts.OfferEnded: Upsert(
-        _sql(
-            "offer",
-            "system call leg",
-            f"{_OFFER} offered_at ended_at outcome rang rings verdict ring_estimated",
+    facts.OfferMade: (
+        Part(
+            table="offer",
+            key="system call leg",
+            columns=f"{_OFFER} offered_at",
+            shared=f"{_OFFER} offered_at",
+        ),
+        _offer_made,
+    ),
+    facts.OfferRang: (
+        Part(table="offer", key="system call leg", columns=f"{_OFFER} rang_at dial_delay", shared=_OFFER),
+        _offer_rang,
+    ),
+    facts.OfferEnded: (
+        Part(
+            table="offer",
+            key="system call leg",
+            columns=f"{_OFFER} offered_at ended_at outcome rang rings verdict ring_estimated",
+            shared=f"{_OFFER} offered_at",
+            guess="(new.outcome = 'unknown_end' and old.outcome <> 'unknown_end')",
         ),
         _offer_ended,
     ),
-    facts.TalkStarted: Upsert(_sql("talk", "system call leg began_at", _TALK), _talk_started),
-    facts.TalkEnded: Upsert(
-        _sql(
-            "talk",
-            "system call leg began_at",
-            f"{_TALK} ended_at talked held holds ended_by assisted",
+    facts.TalkStarted: (
+        Part(table="talk", key="system call leg began_at", columns=_TALK, shared=_TALK),
+        _talk_started,
+    ),
+    facts.TalkEnded: (
+        Part(
+            table="talk",
+            key="system call leg began_at",
+            columns=f"{_TALK} ended_at talked held holds ended_by assisted",
+            shared=_TALK,
+            guess="(new.ended_by = 'unknown_end' and old.ended_by <> 'unknown_end')",
         ),
         _talk_ended,
     ),
-    facts.CallHandled: Upsert(
-        _sql("handled_call", "system call leg handled_at", f"{_TALK} talked held wrapped handled"),
+    facts.CallHandled: (
+        Part(
+            table="handled_call",
+            key="system call leg handled_at",
+            columns=f"{_TALK} talked held wrapped handled",
+        ),
         _call_handled,
     ),
-    facts.Transferred: Upsert(
-        _sql("transfer", "system call leg at", f"{_TALK} kind target"),
+    facts.Transferred: (
+        Part(table="transfer", key="system call leg at", columns=f"{_TALK} kind target"),
         _transferred,
     ),
-    facts.AgentStateChanged: Upsert(
-        _sql("agent_state", "system agent at", "state reason queues previous previous_reason lasted"),
+    facts.AgentStateChanged: (
+        Part(
+            table="agent_state",
+            key="system agent at",
+            columns="state reason queues previous previous_reason lasted",
+            is_marked=False,
+        ),
         _agent_state_changed,
     ),
-    facts.RecordingStarted: Upsert(
-        _sql("recording", "recording", "system call leg began_at"),
+    facts.RecordingStarted: (
+        Part(table="recording", key="recording", columns="system call leg began_at", shared="system call"),
         _recording_started,
     ),
-    facts.RecordingStopped: Upsert(
-        _sql("recording", "recording", "system call began_at stopped_at expected", unless_set="began_at"),
+    facts.RecordingStopped: (
+        Part(
+            table="recording",
+            key="recording",
+            columns="system call began_at stopped_at expected",
+            shared="system call",
+            unless_set="began_at",
+        ),
         _recording_stopped,
     ),
+}
+
+#: Facts that are not here live in the journal only.
+UPSERTS: Final[dict[type[facts.Fact], Upsert]] = {
+    kind: upsert_of(kind.__name__, part, row) for kind, (part, row) in _PARTS.items()
 }
 
 
 def rows(system: str, batch: Sequence[facts.Fact], key_of: KeyOf) -> Iterator[tuple[str, list[Row]]]:
     """Group what ``batch`` sets, by statement; within one, in the order of the facts."""
-    grouped: dict[type[facts.Fact], list[Row]] = {}
+    grouped: dict[str, list[Row]] = {}
     for fact in batch:
-        kind = type(fact)
-        if upsert := UPSERTS.get(kind):
-            grouped.setdefault(kind, []).append(upsert.row(system, fact, key_of))
-    for kind, arguments in grouped.items():
-        yield UPSERTS[kind].sql, arguments
+        if upsert := UPSERTS.get(type(fact)):
+            sql = upsert.recovered if fact.recovered else upsert.heard
+            grouped.setdefault(sql, []).append(upsert.row(system, fact, key_of))
+    yield from grouped.items()

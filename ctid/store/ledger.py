@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from ctid.store.pool import Pool
+
+Ledger = Literal["calls", "visits", "offers", "talks", "recordings"]
+LEDGERS: Final[tuple[Ledger, ...]] = ("calls", "visits", "offers", "talks", "recordings")
 
 
 class CallRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -187,3 +190,13 @@ async def calls_between(pool: Pool, *, system: str | None, since: datetime, unti
         StoreUnavailable: PostgreSQL is away.
     """
     return [str(row["call"]) for row in await pool.fetch(_BETWEEN, system, since, until)]
+
+
+async def watched_until(pool: Pool) -> datetime | None:
+    """Return when the newest fact became true; ``None``: there are none.
+
+    Raises:
+        StoreUnavailable: PostgreSQL is away.
+    """
+    at: datetime | None = await pool.fetchval("select max(at) from fact")
+    return at

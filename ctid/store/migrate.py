@@ -14,7 +14,7 @@ import msgspec
 
 from ctid.errors import SchemaError, StoreError
 from ctid.settings import Database
-from ctid.store.pool import Connection, Pool, translated
+from ctid.store.pool import Connection, Pool, connect, translated
 
 SCHEMA: Final = Path(__file__).with_name("schema")
 _NAME: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
@@ -109,7 +109,7 @@ async def migrate(database: Database, *, folder: Path = SCHEMA) -> list[str]:
     """
     known = migrations(folder)
     try:
-        connection = await asyncpg.connect(
+        connection = await connect(
             database.address().get_secret_value(),
             timeout=database.timeout.total_seconds(),
             command_timeout=_PATIENCE_SECONDS,

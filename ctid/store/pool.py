@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -21,17 +22,29 @@ from ctid.settings import Database
 Connection: TypeAlias = "asyncpg.Connection[Record] | PoolConnectionProxy[Record]"
 Record: TypeAlias = asyncpg.Record
 
+CLOSE_SECONDS: Final = 0.5
+"""So long PostgreSQL has to say goodbye to a connection of its own."""
+
 #: SQLSTATE classes that pass by themselves, or once an operator has acted: connection
 #: lost, login refused, out of space or memory, shutting down, disk trouble, deadlock.
 _PASSING = ("08", "28", "40", "53", "57", "58")
 _PASSING_STATES = frozenset({"25006", "3D000", "55P03"})  # read-only, no such database, lock
 _READ_ONLY = "25006"
 _NOT_MIGRATED = frozenset({"42P01", "42703", "42883", "3F000"})  # unknown table, column, function, schema
+_WRITE = "write postgresql://USER@HOST/NAME, with special characters as %XX"
 _UNSTORABLE = ("22", "23", "54")  # the value itself is wrong, or too long for an index
 
 
 async def _keep(_connection: Connection) -> None:
     """Leave a returned connection as it is: nobody changes its session, and a reset is a round trip."""
+
+
+async def connect(*args: Any, **kwargs: Any) -> asyncpg.Connection[Record]:
+    """Connect; what Python says of a DSN that it can not read quotes it, password included."""
+    try:
+        return await asyncpg.connect(*args, **kwargs)
+    except ValueError:
+        raise StoreError(f"database.dsn: can not be read; {_WRITE}") from None
 
 
 def translated(error: Exception) -> StoreError:
@@ -51,13 +64,25 @@ def translated(error: Exception) -> StoreError:
             return SchemaError(f"{text}; run `ctid migrate`")
         return RowRefused(text) if state.startswith(_UNSTORABLE) else StoreError(text)
     if isinstance(error, asyncpg.ClientConfigurationError):
-        return StoreError(f"database.dsn: {text}; write postgresql://USER@HOST/NAME")
+        # What it quotes may be a piece of a password.
+        plain = text.partition(", got ")[0].partition(": '")[0]
+        return StoreError(f"database.dsn: {plain}; {_WRITE}")
     if isinstance(error, asyncpg.DataError):
         return RowRefused(text)
     # asyncpg has no class of its own for "connection is closed" and "pool is closing".
     if isinstance(error, asyncpg.InterfaceError) and "clos" not in text:
         return StoreError(text)
     return StoreUnavailable(text)
+
+
+@contextmanager
+def translation(on_error: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Raise in our words what the driver raises in its own, telling ``on_error`` first."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        on_error()
+        raise translated(error) from error
 
 
 class Pool:
@@ -89,17 +114,18 @@ class Pool:
             timeout=self._seconds,
             command_timeout=self._seconds,
             reset=_keep,
+            connect=connect,
             server_settings={"application_name": "ctid", "timezone": "UTC"},
         )
         return self
 
-    async def close(self) -> None:
-        """Close every connection, at the latest after ``database.timeout``."""
+    async def close(self, *, within: timedelta | None = None) -> None:
+        """Close every connection, at the latest after ``within``; by default ``database.timeout``."""
         pool, self._pool = self._pool, None
         if pool is None:
             return
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(within.total_seconds() if within else self._seconds):
                 await pool.close()
         except TimeoutError:
             pool.terminate()
@@ -123,7 +149,7 @@ class Pool:
         if self._pool is None:
             raise StoreUnavailable("the pool is not open")
         try:
-            with self._translation():
+            with translation(self.on_error):
                 async with self._pool.acquire(timeout=self._seconds) as connection:
                     yield connection
         except StoreUnavailable as error:
@@ -162,10 +188,62 @@ class Pool:
         async with self.connection() as connection:
             return await connection.execute(sql, *args)
 
-    @contextmanager
-    def _translation(self) -> Iterator[None]:
+
+class OwnConnection:
+    """One connection outside the pool whose session is kept: for a lock that lasts as long as it.
+
+    Attributes:
+        ended: Set once the session is over, whoever ended it.
+        pid: Of its backend.
+    """
+
+    def __init__(self, connection: asyncpg.Connection[Record]) -> None:
+        self._connection = connection
+        self.ended = asyncio.Event()
+        self.pid: int = connection.get_server_pid()
+        connection.add_termination_listener(lambda _connection: self.ended.set())
+
+    @classmethod
+    async def open(cls, database: Database, *, name: str, within: timedelta) -> Self:
+        """Connect.
+
+        Args:
+            name: As administrators see it in ``pg_stat_activity``.
+            within: For connecting and for each statement.
+
+        Raises:
+            StoreError: As ``Pool.connection``; also if ``dsn_file`` can not be read.
+        """
+        with translation():
+            connection = await asyncpg.connect(
+                database.address().get_secret_value(),
+                timeout=within.total_seconds(),
+                command_timeout=within.total_seconds(),
+                server_settings={"application_name": name, "timezone": "UTC"},
+            )
+        return cls(connection)
+
+    async def fetchrow(self, sql: str, *args: Any) -> Record | None:
+        """Return the first row, if there is one; errors as in ``Pool.connection``."""
+        with translation():
+            return await self._connection.fetchrow(sql, *args)
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        """Return the first column of the first row, or ``None``; errors as in ``Pool.connection``."""
+        with translation():
+            return await self._connection.fetchval(sql, *args)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Make a transaction of the block; errors as in ``Pool.connection``."""
+        with translation():
+            async with self._connection.transaction():
+                yield
+
+    async def close(self) -> None:
+        """End the session: politely, if PostgreSQL listens. Never raises."""
         try:
-            yield
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-            self.on_error()
-            raise translated(error) from error
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._connection.close()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+            self._connection.terminate()

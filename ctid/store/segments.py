@@ -7,14 +7,14 @@ Numbers are 1, 2, 3 … and grow for ever, also over restarts. A folder holds on
 
 ID is the log's UUID, N the number of the segment's first record, 20 digits. There is always at
 least one segment, perhaps an empty one: its name remembers the last number when all before it were
-forgotten. A record whose number is not below the N of the next segment does not count: that next
-segment was written because this one could not be trusted (below).
+forgotten.
 
 Written and durable are two things. ``append`` writes to the page cache: that outlives us, not the
 machine. ``sync`` makes durable. After a failed fdatasync the kernel may have thrown the pages away
 and still say yes to the next fdatasync, so a file is never synced again after a failure: what was
-not durable yet is also in memory and goes into a new file (F15). The same at opening: the newest
-segment is copied, because nobody knows what an earlier process was told about it.
+not durable yet is also in memory and goes into a new file, which takes the old one's place (F15).
+The same at opening: the newest segment is copied, because nobody knows what an earlier process was
+told about it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from uuid import UUID, uuid4
 
 from ctid.errors import LogUnavailable
 from ctid.store.segment_files import Segment, sync_folder
-from ctid.store.segment_format import MAX_BODY_BYTES, framed, records, taken
+from ctid.store.segment_format import HEAD_BYTES, MAX_BODY_BYTES, framed, records, taken
 
 _NAME: Final = re.compile(r"([0-9a-f-]{36})\.(\d{20})\.log")
 _PENDING_BYTES: Final = 64 << 20
@@ -46,6 +46,8 @@ class SegmentLog:
         last: Number of the newest record ever written; 0 before the first.
         durable: This record, and all before it, survive a power failure.
         size_bytes: Of all segments together.
+        corrupt: How many records were found damaged since the opening, or at it; their numbers are
+            missing for ever.
     """
 
     def __init__(self, folder: Path, *, segment_bytes: int, cap_bytes: int) -> None:
@@ -73,16 +75,12 @@ class SegmentLog:
         self.last = 0
         self.durable = 0
         self.size_bytes = 0
+        self.corrupt = 0
 
     @property
     def first(self) -> int:
         """Number of the oldest record kept; ``last + 1`` if there is none."""
         return self._segments[0].first if self._segments else self.last + 1
-
-    @property
-    def corrupt(self) -> int:
-        """How many of the records kept were found damaged; their numbers are missing for ever."""
-        return sum(len(some) for some in self._lost)
 
     def open(self) -> None:
         """Read what is there, cut off a torn tail, leave out what is damaged.
@@ -137,7 +135,8 @@ class SegmentLog:
             with self._lock:
                 self._make_sure_of_being_open()
                 last = self.last
-                dirty = [os.dup(one.fd) for one in self._segments if one.fd >= 0 and last > self.durable]
+                is_clean = last == self.durable or self._is_suspect
+                dirty = [] if is_clean else [os.dup(one.fd) for one in self._segments if one.fd >= 0]
             try:
                 for fd in dirty:
                     os.fdatasync(fd)
@@ -148,6 +147,7 @@ class SegmentLog:
                 for fd in dirty:
                     os.close(fd)
             with self._lock:
+                self._make_sure_of_being_open()
                 if self._is_suspect:
                     self._rewrite()
                 self._note_durable(last)
@@ -162,11 +162,13 @@ class SegmentLog:
         found: list[tuple[int, bytes]] = []
         with self._lock, self._translation():
             for place, segment in enumerate(self._segments):
-                # What a suspect segment holds beyond that is about to be written anew.
+                # What is not durable of a suspect segment is read from memory.
                 end = min(self._end_of(place), self.durable if self._is_suspect else self.last)
                 if after < end and len(found) < limit and segment.size_bytes:
                     found += self._read(segment, max(after, segment.first - 1), end, limit - len(found))
-        return found
+            if self._is_suspect:
+                found += [(n, frame[HEAD_BYTES:]) for n, frame in self._pending if n > after]
+        return found[:limit]
 
     def forget(self, through: int) -> None:
         """Remove the segments that hold nothing above ``through``; the newest number is kept in mind.
@@ -190,6 +192,19 @@ class SegmentLog:
             if gone:
                 self._lost = [some for some in self._lost if some.stop > self.first]
                 sync_folder(self._folder)
+
+    def skip(self, through: int) -> None:
+        """Use no number up to ``through``: it has been used, though the log does not know.
+
+        Raises:
+            LogUnavailable: The disk is broken.
+        """
+        with self._lock, self._translation():
+            self._make_sure_of_being_open()
+            if through > self.last:
+                self._note_lost(self.last + 1, through + 1)
+                self._start(through + 1)
+                self.last = through
 
     @contextmanager
     def _translation(self) -> Iterator[None]:
@@ -262,6 +277,7 @@ class SegmentLog:
         known = any(begin in some for some in self._lost)
         if begin < end and not known:
             self._lost.append(range(begin, end))
+            self.corrupt += end - begin
 
     def _end_of(self, place: int) -> int:
         """Return the highest number that counts in the segment at that place."""
@@ -277,9 +293,9 @@ class SegmentLog:
             raise LogUnavailable(f"{self._folder}: could not be made durable; waits for the next sync")
         if self.size_bytes + size_bytes > self._cap_bytes:
             raise LogUnavailable(f"{self._folder}: full: its cap of {self._cap_bytes} bytes is reached")
-        if size_bytes > MAX_BODY_BYTES or (
-            self._pending and self._pending_bytes + size_bytes > _PENDING_BYTES
-        ):
+        if size_bytes > MAX_BODY_BYTES:
+            raise LogUnavailable(f"{self._folder}: {size_bytes} bytes are too many at once")
+        if self._pending and self._pending_bytes + size_bytes > _PENDING_BYTES:
             raise LogUnavailable(f"{self._folder}: the disk does not keep up")
 
     def _write(self, block: bytes) -> None:
@@ -310,15 +326,18 @@ class SegmentLog:
                 segment.close()
 
     def _rewrite(self) -> None:
-        """Put everything that is not durable into a new file, and never look at the old ones again."""
-        first = self.durable + 1
-        for segment in [one for one in self._segments if one.first > first]:
-            segment.remove()
-            self._segments.remove(segment)
-        if not self._segments or self._segments[-1].first != first:
-            self._segments.append(Segment(self._path(first), first))
+        """Put what is not durable into a new file, and never look at the old one again."""
+        place = next((i for i in range(len(self._segments)) if self._end_of(i) > self.durable), -1)
+        suspect = self._segments[place]
         self._place = (0, 0, 0)
-        self._segments[-1].replace(b"".join(frame for _, frame in self._pending))
+        # What was durable before the failure is on disk, and moves along.
+        kept = [(n, framed(body, n, self.id)) for n, body, _ in suspect.records(self.id, 0)]
+        kept = [record for record in kept if record[0] <= self.durable]
+        for segment in self._segments[place + 1 :] if place >= 0 else []:
+            segment.remove()
+            segment.size_bytes = 0
+            self._segments.remove(segment)
+        suspect.replace(b"".join(frame for _, frame in [*kept, *self._pending]))
         self._is_suspect = False
         self.size_bytes = sum(one.size_bytes for one in self._segments)
         self._note_durable(self.last)

@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
+from ctid import descriptors
+from ctid.descriptors import Door
 from ctid.settings import Metrics, Web
 from ctid.sinks.pop_book import PopBook
 from ctid.web import pages
@@ -41,19 +43,50 @@ MAX_BODY: Final = 64 * 1024
 IDLE_SECONDS: Final = 75.0
 """A connection that asks nothing, or never finishes asking, is closed."""
 CLOSE_SECONDS: Final = 0.5
+BROWSING: Final = 500
+"""Connections beside those of the screens: pages being loaded, the API."""
+SCRAPERS: Final = 32
+"""Connections to ``/metrics`` at once."""
 
 
-class Listener:
-    """One aiohttp application on one address."""
+class _Runner(web.AppRunner):
+    """A runner whose connections come in by a door."""
 
-    def __init__(self, application: web.Application, host: str, port: int) -> None:
-        self._runner = web.AppRunner(
+    def __init__(self, application: web.Application, *, most: int) -> None:
+        super().__init__(
             application,
             handle_signals=False,
             access_log=None,
             keepalive_timeout=IDLE_SECONDS,
             shutdown_timeout=CLOSE_SECONDS,
         )
+        self._most = most
+
+    @property
+    def server(self) -> web.Server | None:
+        """What makes the protocol of each connection."""
+        return self._open if super().server is not None else None  # type: ignore[return-value]
+
+    def _open(self) -> Door:
+        server = super().server
+        assert server is not None
+        return Door(server, self._is_room)
+
+    def _is_room(self, descriptor: int) -> bool:
+        server = super().server
+        is_full = server is not None and len(server.connections) >= self._most
+        return not is_full and descriptors.for_screens(descriptor)
+
+
+class Listener:
+    """One aiohttp application on one address.
+
+    Args:
+        most: Connections at once; further ones are closed at once.
+    """
+
+    def __init__(self, application: web.Application, host: str, port: int, *, most: int) -> None:
+        self._runner = _Runner(application, most=most)
         self._host = host
         self._port = port
 
@@ -126,7 +159,12 @@ class WebServer:
             ).routes(),
         ]
         self.routes = [*api, *OpenApi(api, version=version).routes(), *pages.routes()]
-        self._listener = Listener(self._application(self.routes), settings.host, settings.port)
+        self._listener = Listener(
+            self._application(self.routes),
+            settings.host,
+            settings.port,
+            most=settings.max_clients + BROWSING,
+        )
 
     @property
     def url(self) -> str:
@@ -181,8 +219,9 @@ class MetricsServer:
         application.on_response_prepare.append(add_headers)
         application.router.add_get("/metrics", self._answer)
         self._render = render
+        self._rendering: asyncio.Task[bytes] | None = None
         self._content_type = content_type
-        self._listener = Listener(application, settings.host, settings.port)
+        self._listener = Listener(application, settings.host, settings.port, most=SCRAPERS)
 
     @property
     def port(self) -> int:
@@ -196,5 +235,8 @@ class MetricsServer:
         await self._listener.close()
 
     async def _answer(self, _request: web.Request) -> web.Response:
-        body = await asyncio.to_thread(self._render)
+        # Scrapes that overlap share one page: the threads are there for recordings, too.
+        if self._rendering is None or self._rendering.done():
+            self._rendering = asyncio.create_task(asyncio.to_thread(self._render))
+        body = await asyncio.shield(self._rendering)
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: self._content_type})

@@ -16,6 +16,7 @@ from ctid.acd.centre import Centre
 from ctid.acd.rules import QueueRule
 from ctid.ami.events import AmiEvent
 from lab.bench import ROUNDS, interleaved, report
+from lab.books import UnkeptBooks
 from lab.switchboard import Switchboard
 
 #: name: agents, queues, callers who wait already
@@ -42,7 +43,7 @@ class Stand:
     """A floor of one size, watched by a centre that has seen it fill up."""
 
     def __init__(self, agents: int, queues: int, waiting: int) -> None:
-        self.board = Switchboard()
+        self.board = Switchboard(books=UnkeptBooks())
         self.queues = [f"queue-{number}" for number in range(queues)]
         rules = {queue: QueueRule(wrap_up=timedelta(seconds=30)) for queue in self.queues}
         self.centre = Centre(rules, {})

@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 
 from lab.errors import LabError
-from lab.places import ROOT
+from lab.places import HOME, ROOT
 from lab.ports import free_tcp_port
 
 READY_WITHIN = 30.0
@@ -55,6 +55,7 @@ class Daemon:
         folder: Its settings, policy, state and log.
         fastagi_port, web_port, metrics_port: On 127.0.0.1.
         starts: How often it was started.
+        environment: Further variables, for the next start.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Daemon:
         fastagi_port: int = 0,
         web_port: int = 0,
         more: Mapping[str, Mapping[str, object]] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Choose ports and write the settings; nothing runs yet.
 
@@ -74,6 +76,7 @@ class Daemon:
             asterisk: Table ``[asterisk]``, see ``Exchange.settings_table``.
             policy: Text of policy.toml.
             more: Further tables of ctid.toml, or other values for these.
+            environment: Further variables of the daemon's environment; may be changed between starts.
         """
         self.folder = folder.absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +86,7 @@ class Daemon:
         self.starts = 0
         self.settings = self.folder / "ctid.toml"
         self.log = self.folder / "ctid.log"
+        self.environment = dict(environment or {})
         self._running: subprocess.Popen[bytes] | None = None
         (self.folder / "policy.toml").write_text(policy, encoding="utf-8")
         secret = self.folder / "dsn"
@@ -120,6 +124,11 @@ class Daemon:
             raise self._failure("ctid does not run")
         return self._running.pid
 
+    @property
+    def is_running(self) -> bool:
+        """It was started and has not ended."""
+        return self._running is not None and self._running.poll() is None
+
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run ``ctid WORDS --config …`` to its end."""
         return subprocess.run(
@@ -154,7 +163,14 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                # Compiled modules are kept, whatever the caller wants for himself: half of a start is that.
+                env=os.environ
+                | {
+                    "PYTHONUNBUFFERED": "1",
+                    "PYTHONDONTWRITEBYTECODE": "",
+                    "PYTHONPYCACHEPREFIX": str(HOME / "cache" / "compiled"),
+                }
+                | self.environment,
             )
         self.starts += 1
         if ready:
@@ -211,6 +227,30 @@ class Daemon:
             DaemonFailed: It would not end; it was killed.
         """
         return await self._end(signal.SIGTERM)
+
+    async def ended(self, within: float = STOP_WITHIN) -> int:
+        """Wait until it ends by itself; return its exit code.
+
+        Raises:
+            DaemonFailed: It does not.
+        """
+        if self._running is None:
+            return 0
+        try:
+            code = await asyncio.to_thread(self._running.wait, within)
+        except subprocess.TimeoutExpired:
+            raise self._failure(f"ctid did not end within {within:.0f} s") from None
+        self._running = None
+        return code
+
+    async def answer(self, path: str) -> tuple[int, str]:
+        """Return status and text of a page; status 0: nobody listens."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(2)) as session:
+            try:
+                async with session.get(f"{self.url}{path}") as response:
+                    return response.status, await response.text()
+            except (aiohttp.ClientError, TimeoutError) as error:
+                return 0, str(error)
 
     async def _end(self, number: int) -> int:
         running, self._running = self._running, None

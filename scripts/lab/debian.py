@@ -63,6 +63,10 @@ SETS: dict[str, PackageSet] = {
     "postgresql-15": PackageSet(("bookworm",), ("postgresql-15",), in_place=("usr/lib/postgresql/15/bin/*",)),
     # See lab.browser. The headless shell needs neither GTK nor a desktop; the font has the Chinese letters.
     "chromium": PackageSet(("bookworm",), ("chromium-headless-shell", "fonts-wqy-microhei")),
+    # Where the machine has none: systemd-analyze judges our unit without a systemd that runs.
+    "systemd": PackageSet(("bookworm",), ("systemd",), ("usr/bin/systemd-analyze",)),
+    # A set of its own, so that whoever breaks nothing need not fetch it.
+    "faults": PackageSet(("bookworm",), ("faketime", "strace"), ("usr/bin/strace",)),
     "libatomic": PackageSet(("bookworm",), ("libatomic1",)),
     # Only the wheel in it, for a Python whose venv comes without pip.
     "pip": PackageSet(("bookworm",), ("python3-pip-whl",)),

@@ -190,6 +190,10 @@ class PhoneCall:
         else:
             await self.refuse("603 Decline")
 
+    async def cancel(self) -> int:
+        """Send CANCEL whatever happened meanwhile; return the status it was answered with."""
+        return (await self.phone.transact(self._cancel())).status
+
     async def hold(self) -> None:
         """Put the other side on hold (re-INVITE, sendonly)."""
         await self._renegotiate("sendonly")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Self, cast
 
@@ -64,6 +64,7 @@ class Phone(asyncio.DatagramProtocol):
         plan: How the next incoming calls are treated; may be replaced at any time.
         calls: Every incoming call, oldest first.
         messages: Every text message, oldest first.
+        mangle: What becomes of each packet on its way out; ``b""``: it is lost. For rude tests.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Phone(asyncio.DatagramProtocol):
         self.plan = plan
         self.calls: list[PhoneCall] = []
         self.messages: list[TextMessage] = []
+        self.mangle: Callable[[bytes], bytes] = lambda packet: packet
         self._tone = tone
         self._dialogs: dict[str, PhoneCall] = {}
         self._pending: dict[str, asyncio.Future[SipMessage]] = {}
@@ -243,7 +245,8 @@ class Phone(asyncio.DatagramProtocol):
         """The exchange is not there (any more): whoever waits will time out."""
 
     def _put(self, packet: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        packet = self.mangle(packet)
+        if packet and self._transport is not None and not self._transport.is_closing():
             self._transport.sendto(packet, self.exchange)
 
     def _received_response(self, response: SipMessage) -> None:

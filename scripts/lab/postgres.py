@@ -80,6 +80,11 @@ class PrivatePostgres:
         return self._taken().log
 
     @property
+    def socket(self) -> Path:
+        """Folder of the Unix socket, the only way in."""
+        return self._taken().socket
+
+    @property
     def pid(self) -> int | None:
         """The running postmaster, or ``None``; one that an earlier program left behind counts as ours."""
         if self._server is not None and self._server.poll() is not None:

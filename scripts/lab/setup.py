@@ -36,6 +36,8 @@ JOBS: dict[str, Job] = {
     "asterisk-16": partial(debian.ensure, "asterisk-16"),
     "tools": partial(debian.ensure, "tools"),
     "chromium": _fetch_browser,
+    "systemd": partial(debian.ensure, "systemd"),
+    "faults": partial(debian.ensure, "faults"),
 }
 """By name, the longest first. What the machine has of its own is not fetched."""
 

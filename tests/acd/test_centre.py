@@ -93,6 +93,7 @@ def test_hung_up_by_asterisk_while_waiting_counts_as_abandoned_as_in_queue_log(w
 
 
 def test_redirected_while_waiting(watched: Watched) -> None:
+    """F33: Redirect takes a caller out of his queue."""
     for move in ("queue", "dial", "bridge", "join at once"):
         caller = watched.board.call()
         watched.board.join(caller, "sales")
@@ -124,6 +125,7 @@ def test_redirected_while_waiting(watched: Watched) -> None:
 
 
 def test_an_overflow_is_not_a_transfer_but_queueing_after_a_talk_is(watched: Watched) -> None:
+    """F31: into another queue."""
     caller, phone = watched.talk()
     watched.board.said.append(
         ami.BlindTransfer(
@@ -324,6 +326,7 @@ def test_the_wait_ends_when_the_phone_is_picked_up(watched: Watched) -> None:
 
 
 def test_a_call_picked_up_by_another_phone_is_his(watched: Watched) -> None:
+    """F33: pickup; the talk is his who took it."""
     caller = watched.board.call()
     watched.board.join(caller, "sales")
     phone = watched.board.ring(caller, SALES)
@@ -439,6 +442,7 @@ def complete(watched: Watched, caller: str, first: str, own: str, colleague: str
 
 @pytest.mark.parametrize("queue", ["", "support"])
 def test_attended_transfer(queue: str) -> None:
+    """F31: before and after the colleague answered, one call with two talks."""
     watched = Watched({"sales": QueueRule(), "support": WITH_NOTE})
     watched.board.login(SALES, "sales")
     watched.board.login(SUPPORT, "support")
@@ -497,6 +501,7 @@ def test_the_customer_goes_while_his_agent_consults(watched: Watched) -> None:
 
 @pytest.mark.parametrize(("result", "kind"), [("Fail", "Bridge"), ("Success", "Threeway")])
 def test_no_transfer_when_it_failed_or_he_stays(watched: Watched, result: str, kind: str) -> None:
+    """F31: a failed transfer is none."""
     caller, first = watched.talk()
     own, colleague = consult(watched, first)
     watched.board.said.append(
@@ -519,6 +524,7 @@ def test_no_transfer_when_it_failed_or_he_stays(watched: Watched, result: str, k
 
 
 def test_transferred_to_somebody_who_is_no_agent(watched: Watched) -> None:
+    """F31: to a stranger."""
     caller, first = watched.talk()
     board = watched.board
     own = board.leg(SALES)
@@ -663,6 +669,7 @@ def test_a_lost_phone(watched: Watched) -> None:
 
 
 def test_a_phone_whose_owner_becomes_known_later() -> None:
+    """F11: an agent nobody named."""
     watched = Watched()
     board = watched.board
     up, ringing, idle = board.leg("PJSIP/7"), board.leg("PJSIP/8", "x"), board.leg("PJSIP/9", "x")
@@ -686,6 +693,7 @@ def test_agents_are_known_by_the_number_people_gave() -> None:
 
 
 def test_an_unknown_leg_is_taken_in_and_told(watched: Watched) -> None:
+    """B21, F11: Asterisk is right; it is taken in."""
     board = watched.board
     caller = board.call()
     board.take()
@@ -780,6 +788,7 @@ def test_a_phone_that_said_whose_it_is_before_the_queue_did(watched: Watched) ->
 
 
 def test_saying_everything_twice_changes_nothing() -> None:
+    """F08: a duplicate is a no-op."""
     once, twice = Watched({"sales": WITH_NOTE}), Watched({"sales": WITH_NOTE})
     once.is_obedient = twice.is_obedient = False
     once.snapshot()
@@ -823,6 +832,7 @@ def test_events_that_say_nothing_about_the_floor(watched: Watched) -> None:
 
 
 def test_a_spying_leg_is_no_call_and_no_talk(watched: Watched) -> None:
+    """F33: who listens in takes no part."""
     board = watched.board
     watched.talk()
     spy = board.leg("PJSIP/1010", exten="*5551001")
@@ -846,13 +856,14 @@ def test_nothing_is_left_when_everybody_has_gone(watched: Watched) -> None:
         name: len(table)
         for name, table in tables.items()
         if hasattr(table, "__len__")
-        and name not in {"rules", "waiting", "agents", "owners", "members", "told", "gone"}
+        and name not in {"rules", "waiting", "agents", "owners", "members", "told", "gone", "heirs", "system"}
     }
     assert set(left.values()) == {0}, left
     assert board.channels == {}
 
 
 def test_a_default_rule_judges_queues_nobody_named() -> None:
+    """F11: an unknown queue."""
     centre = Centre({}, {}, default_rule=QueueRule(rings=1, ring_cycle=SECOND))
     watched = Watched()
     watched.centre = centre

@@ -46,6 +46,7 @@ def local_call(watched: Watched, member: str) -> tuple[str, str, str, str]:
 
 @pytest.mark.parametrize("is_optimised", [True, False])
 def test_a_local_member_is_one_talk_on_one_clock(is_optimised: bool) -> None:
+    """F32: with the Local channel optimised away, and without."""
     member = LOCAL if is_optimised else f"{LOCAL}/n"
     watched = Watched()
     board = watched.board
@@ -85,6 +86,7 @@ def test_a_local_member_is_one_talk_on_one_clock(is_optimised: bool) -> None:
 
 
 def test_an_optimised_local_channel_that_carries_no_talk_changes_none() -> None:
+    """F32: no participant is lost or won by it."""
     watched = Watched()
     watched.board.login(SALES, "sales")
     _, phone = watched.talk()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -32,9 +33,10 @@ from ctid.acd.facts import (
     WrapUpStarted,
 )
 from ctid.acd.rules import QueueRule
+from ctid.acd.state import State
 from ctid.ami.events import LinkLost, Snapshot
 from ctid.replay import events, raw
-from lab.switchboard import Channel
+from lab.channels import Channel
 from tests.fakes_floor import WITH_NOTE, Watched
 
 PHONES = ("PJSIP/1001", "PJSIP/1002", "PJSIP/1003")
@@ -61,6 +63,7 @@ class Floor(RuleBasedStateMachine):
             self.board.login(phone, *QUEUES)
         self.watched.snapshot()
         self.was_cut = False
+        self.consultations: list[tuple[str, str, str]] = []
 
     def _one(self, dice: int, test: Test) -> str:
         found = [one.uniqueid for one in self.board.channels.values() if test(one)]
@@ -113,23 +116,44 @@ class Floor(RuleBasedStateMachine):
 
     @rule(dice=st.integers(0, 99), queue=st.sampled_from(QUEUES))
     def blind_transfer(self, dice: int, queue: str) -> None:
-        phone = self._one(dice, lambda one: bool(one.bridge and one.caller))
-        caller = self.board.channels[phone].caller if phone else ""
-        if caller in self.board.channels and self.board.channels[caller].bridge:
-            self.board.unbridge(caller)
-            self.board.gone(phone)
-            self.board.join(caller, queue)
+        phone = self._one(dice, self._talks_to_a_caller)
+        if phone:
+            self.board.blind_transfer(phone, queue)
             self._hear()
+
+    def _talks_to_a_caller(self, one: Channel) -> bool:
+        caller = self.board.channels.get(one.caller)
+        return bool(one.bridge and one.dialled_by and caller and caller.bridge == one.bridge)
+
+    @rule(dice=st.integers(0, 99), colleague=st.sampled_from(PHONES))
+    def an_agent_consults(self, dice: int, colleague: str) -> None:
+        phone = self._one(dice, self._talks_to_a_caller)
+        if phone and not any(one.name.startswith(colleague) for one in self.board.channels.values()):
+            self.board.hold(phone)
+            own, other = self.board.consult(phone, colleague)
+            self._hear()
+            self.board.consulted(own, other)
+            self.consultations.append((phone, own, other))
+            self._hear()
+
+    @precondition(lambda self: self.consultations)
+    @rule(joins=st.booleans())
+    def the_consultation_ends(self, joins: bool) -> None:
+        phone, own, other = self.consultations.pop()
+        channels = self.board.channels
+        if not {phone, own, other} <= set(channels):
+            return
+        if joins and self._talks_to_a_caller(channels[phone]) and channels[own].bridge:
+            self.board.attended_transfer(phone, own, other)
+        else:
+            self.board.hang_up(own)
+        self._hear()
 
     @rule(dice=st.integers(0, 99), phone=st.sampled_from(PHONES))
     def an_agent_calls_another(self, dice: int, phone: str) -> None:
         other = PHONES[dice % len(PHONES)]
         if phone != other and len(self.board.channels) < 20:
-            one = self.board.leg(phone)
-            two = self.board.leg(other, one)
-            self.board.up(two)
-            self.board.up(one)
-            self.board.bridge(one, two)
+            self.board.consulted(*self.board.dial(phone, other))
             self._hear()
 
     @rule(phone=st.sampled_from(PHONES), reason=st.sampled_from([None, "lunch", "meeting"]))
@@ -175,6 +199,21 @@ class Floor(RuleBasedStateMachine):
         for _ in range(2):
             self.board.wait(6)
             self.watched.snapshot()
+
+    @rule(down=st.integers(2, 30))
+    def asterisk_dies(self, down: int) -> None:
+        """F02: nobody says good-bye; what was open then ended with the last that was heard of it."""
+        self.was_cut = True
+        self.board.restart(down)
+        self.watched.centre.receive(LinkLost(at=self.board.at, why="test"))
+        self.watched.snapshot()
+
+    @rule()
+    def ctid_is_killed(self) -> None:
+        """F25: another centre goes on from what was put away; nothing that follows may differ."""
+        heir = Centre({"sales": WITH_NOTE, "support": QueueRule()}, {})
+        heir.restore(msgspec.convert(msgspec.to_builtins(self.watched.centre.state()), State))
+        self.watched.centre = heir
 
     @invariant()
     def no_duration_is_negative(self) -> None:
@@ -235,7 +274,7 @@ TRACES = Path(__file__).parents[1] / "traces" / "22"
 
 @pytest.mark.parametrize("seed", range(60))
 def test_no_order_of_events_raises(seed: int) -> None:
-    """Shuffled, thinned, doubled or jumbled: it may make no sense, but it must not fall over."""
+    """F08: Shuffled, thinned, doubled or jumbled: it may make no sense, but it must not fall over."""
     dice = random.Random(seed)
     names = dice.sample(sorted(path.name for path in TRACES.glob("*.gz")), 2)
     said = [event for name in names for event in events([raw(gzip.decompress((TRACES / name).read_bytes()))])]

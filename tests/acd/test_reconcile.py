@@ -91,6 +91,25 @@ def test_a_snapshot_tells_everything_to_who_came_late() -> None:
     assert corrections(late)[-1] == 0
 
 
+def test_a_caller_rung_for_before_we_listened_is_answered_not_gone() -> None:
+    """F25: leaving without a known ringing is the exit key, unless DialEnd says that he was answered."""
+    watched = Watched()
+    board = watched.board
+    board.login(SALES, "sales")
+    caller = board.call()
+    board.join(caller, "sales")
+    phone = board.ring(caller, SALES)
+    board.wait(5)
+    board.take()
+    watched.snapshot()
+    board.wait(1)
+    board.answer(phone)
+    watched.see()
+    (left,) = watched.told(CallerLeft)
+    assert (left.outcome, left.agent) == ("answered", "1001")
+    assert watched.told(Anomaly) == []
+
+
 def test_an_adopted_talk_has_its_wrap_up_but_no_handle_time() -> None:
     told = busy_floor()
     told.see()
@@ -112,6 +131,7 @@ def test_an_adopted_talk_has_its_wrap_up_but_no_handle_time() -> None:
 
 
 def test_what_ended_while_nobody_listened_ends_unseen_with_the_last_sign_of_life() -> None:
+    """F09: closed by two lists, at the last evidence."""
     watched = busy_floor()
     watched.see()
     lost_at = watched.board.at
@@ -220,6 +240,7 @@ def test_a_newborn_is_left_to_its_own_event() -> None:
 
 
 def test_a_missed_member_a_missed_pause_and_a_missed_log_out_are_corrected() -> None:
+    """F10, F29: Asterisk is right about who is a member and who is paused."""
     watched = busy_floor()
     watched.snapshot()
     board = watched.board
@@ -282,6 +303,7 @@ def test_a_missed_move_to_another_queue_ends_one_stay_and_begins_another() -> No
 
 
 def test_a_missed_bridge_is_seen_and_a_missed_merge_too() -> None:
+    """F31: a transfer that nobody watched."""
     watched = Watched()
     board = watched.board
     board.login(SALES, "sales")
@@ -305,6 +327,7 @@ def test_a_missed_bridge_is_seen_and_a_missed_merge_too() -> None:
 
 
 def test_spying_legs_are_never_calls() -> None:
+    """F33: not even when they are only seen in a list."""
     watched = Watched()
     board = watched.board
     spy = board.leg("PJSIP/1010")
@@ -369,6 +392,7 @@ def _fields(snapshot: object) -> dict[str, object]:
 
 @pytest.mark.parametrize(("cap", "state"), [(30, "wrapping_up"), (0, "idle")])
 def test_our_own_pause_left_over_from_before_a_restart_is_lifted(cap: int, state: str) -> None:
+    """F29: nobody stays paused because ctid forgot that it was its own doing."""
     watched = Watched({"sales": QueueRule(wrap_up=cap * SECOND)})
     board = watched.board
     board.login(SALES, "sales")
@@ -433,7 +457,7 @@ def test_a_pause_that_was_lost_with_the_link_is_asked_for_again() -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.integers(min_value=0, max_value=60))
 def test_a_gap_anywhere_ends_with_the_same_floor(cut: int) -> None:
-    """Whatever part of the stream is missed: after two snapshots we see what Asterisk sees."""
+    """F08: Whatever part of the stream is missed: after two snapshots we see what Asterisk sees."""
     full, gapped = Watched({"sales": WITH_NOTE}), Watched({"sales": WITH_NOTE})
     full.is_obedient = gapped.is_obedient = False
     full.board = gapped.board = board = busy_floor().board

@@ -39,6 +39,7 @@ exten => w,1,Wait(5)
 
 @pytest.mark.parametrize("version", [22, 16])
 async def test_b43_a_whole_answer_is_taken_at_once_and_literally(version: int, tmp_path: Path) -> None:
+    """B43: a whole answer is taken at once and literally."""
     told: asyncio.Future[Mapping[str, str]] = asyncio.get_running_loop().create_future()
     results: list[Result] = []
 
@@ -69,3 +70,50 @@ async def test_b43_a_whole_answer_is_taken_at_once_and_literally(version: int, t
         await asyncio.to_thread(exchange.stop)
         await server.close()
     assert results == ["decided", "decided"]
+
+
+UNSENDABLE = """
+[unsendable]
+exten => s,1,AGI(agi://127.0.0.1:{port}/route?did=set)
+ same => n,AGI(agi://127.0.0.1:{port}/route?did=told&V=${{URIENCODE(${{CTID_V}})}}&OK=${{CTID_OK}})
+ same => n,Set(long=${{STRREPLACE(PAD,x,${{PAD}})}})
+ same => n,AGI(agi://127.0.0.1:{port}/route?did=long&v=${{long}})
+ same => n,AGI(agi://127.0.0.1:{port}/route?did=end&FULL=${{AGIEXECFULL}})
+ same => n,Hangup()
+exten => w,1,Wait(5)
+"""
+
+
+@pytest.mark.parametrize("version", [22, 16])
+@pytest.mark.parametrize("value", ["x" * 9000, "a\nb", "a\nSET VARIABLE CTID_OK 1"])
+async def test_a_value_that_can_not_be_sent(version: int, value: str, tmp_path: Path) -> None:
+    """B37, B42, B43: beyond Asterisk's buffer, or with a line break: the default, whole and in time.
+
+    A question of many thousand bytes costs itself only; the next one is answered.
+    """
+    heard: dict[str, Mapping[str, str]] = {}
+    ended = asyncio.Event()
+
+    async def route(request: AgiRequest) -> Mapping[str, str]:
+        heard[request.dialled] = request.query
+        if request.dialled == "end":
+            ended.set()
+        return {"CTID_V": value} if request.dialled == "set" else {}
+
+    server = FastAgiServer(
+        FastAgi(port=0), route, lambda request: {"CTID_V": "by default"}, observe=lambda *seen: None
+    )
+    await server.start()
+    pad = {"PAD": "x" * 95}
+    dialplan = UNSENDABLE.format(port=server.port)
+    exchange = Exchange(version, folder=tmp_path, dialplan=dialplan, variables=pad)
+    try:
+        await asyncio.to_thread(exchange.start)
+        await asyncio.to_thread(exchange.cli, "channel originate Local/s@unsendable extension w@unsendable")
+        async with asyncio.timeout(10):
+            await ended.wait()
+    finally:
+        await asyncio.to_thread(exchange.stop)
+        await server.close()
+    assert (heard["told"]["V"], heard["told"]["OK"]) == ("by default", "1")
+    assert heard["end"]["FULL"] == "", "with AGIEXECFULL, EXEC would evaluate its arguments"

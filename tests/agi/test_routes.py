@@ -62,6 +62,7 @@ async def test_every_call_has_a_recording_of_its_own() -> None:
 
 
 async def test_f36_a_slow_memory_costs_the_last_agent_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F36: a slow memory costs the last agent only."""
     monkeypatch.setattr(routes, "LOOK_UP", 0.02)
 
     async def slow(caller: str, since: datetime) -> str | None:
@@ -73,6 +74,8 @@ async def test_f36_a_slow_memory_costs_the_last_agent_only(monkeypatch: pytest.M
 
 
 async def test_f36_no_memory_costs_the_last_agent_only() -> None:
+    """F36: no memory costs the last agent only."""
+
     async def away(caller: str, since: datetime) -> str | None:
         raise StoreUnavailable("PostgreSQL is away")
 

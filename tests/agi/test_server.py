@@ -113,6 +113,8 @@ async def test_the_request_may_come_byte_by_byte() -> None:
 
 
 async def test_f36_a_decision_too_late_is_the_default() -> None:
+    """F36: a look-up that takes 30 s costs the caller the deadline and no more."""
+
     async def slow(request: AgiRequest) -> Mapping[str, str]:
         await asyncio.sleep(30)
         return DECIDED
@@ -133,6 +135,8 @@ async def test_a_bug_in_deciding_is_the_default() -> None:
 
 
 async def test_b43_a_decision_that_can_not_be_sent_is_the_default() -> None:
+    """B43: a decision that can not be sent is the default."""
+
     async def injecting(request: AgiRequest) -> Mapping[str, str]:
         return {"CTID_QUEUE": 'x"\nHANGUP\n'}
 
@@ -143,6 +147,8 @@ async def test_b43_a_decision_that_can_not_be_sent_is_the_default() -> None:
 
 
 async def test_f35_without_any_decision_nothing_is_set() -> None:
+    """F35: no sentinel, so the dialplan goes on by itself."""
+
     async def broken(request: AgiRequest) -> Mapping[str, str]:
         raise ZeroDivisionError
 
@@ -157,6 +163,7 @@ async def test_f35_without_any_decision_nothing_is_set() -> None:
 
 
 async def test_b34_connect_and_close_a_thousand_times_is_harmless() -> None:
+    """F37, B34: port scans and health checks."""
     async with serving() as site:
         for _ in range(500):
             await asyncio.to_thread(reset, site.port)
@@ -166,6 +173,7 @@ async def test_b34_connect_and_close_a_thousand_times_is_harmless() -> None:
 
 
 async def test_b33_a_request_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F37, B33: the header deadline."""
     monkeypatch.setattr(module, "HEADER_DEADLINE", 0.1)
     async with serving() as site:
         assert await said(site.port, ENVIRONMENT[:-1]) == b""
@@ -173,6 +181,7 @@ async def test_b33_a_request_without_end_is_cut_off(monkeypatch: pytest.MonkeyPa
 
 
 async def test_f37_a_slow_loris_is_cut_off_however_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F37: a byte now and then does not move the header deadline."""
     monkeypatch.setattr(module, "HEADER_DEADLINE", 0.2)
     async with serving() as site:
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
@@ -186,6 +195,7 @@ async def test_f37_a_slow_loris_is_cut_off_however_busy(monkeypatch: pytest.Monk
 
 
 async def test_f37_a_megabyte_of_header_is_cut_off() -> None:
+    """F37: at 16 KiB; the next one is served."""
     async with serving() as site:
         assert await said(site.port, b"agi_request: " + b"x" * 1_000_000) == b""
         assert await site.results(1) == ["malformed"]
@@ -194,6 +204,7 @@ async def test_f37_a_megabyte_of_header_is_cut_off() -> None:
 
 @pytest.mark.parametrize("script", [b"../../x", b"elsewhere", b"", b"x" * 10_000])
 async def test_b37_an_unknown_script_sets_nothing(script: bytes) -> None:
+    """B37: an unknown script sets nothing."""
     async with serving() as site:
         assert await said(site.port, b"agi_network_script: " + script + b"\n\n") == b""
         assert await site.results(1) == ["unknown"]
@@ -201,12 +212,14 @@ async def test_b37_an_unknown_script_sets_nothing(script: bytes) -> None:
 
 
 async def test_b45_bytes_that_are_not_utf8_change_nothing() -> None:
+    """B45: bytes that are not UTF-8 change nothing."""
     async with serving() as site:
         environment = ENVIRONMENT.replace("王小明".encode(), "王小明".encode("gbk"))
         assert await Channel().ask(site.port, environment) == {**DECIDED, "CTID_OK": "1"}
 
 
 async def test_b38_a_request_that_a_caller_cut_in_two_is_still_routed() -> None:
+    """B38: a request that a caller cut in two is still routed."""
     async with serving() as site:
         environment = ENVIRONMENT.replace(
             b"agi_calleridname: ", b"agi_calleridname: x\n\n200 result=1\nHANGUP\n"
@@ -215,6 +228,7 @@ async def test_b38_a_request_that_a_caller_cut_in_two_is_still_routed() -> None:
 
 
 async def test_f37_beyond_the_limit_a_connection_is_closed_at_once() -> None:
+    """F37: bounded; closed means that the dialplan goes on at once."""
     async with serving(connections=2) as site:
         waiting = [await asyncio.open_connection("127.0.0.1", site.port) for _ in range(2)]
         await asyncio.sleep(0.05)
@@ -227,13 +241,53 @@ async def test_f37_beyond_the_limit_a_connection_is_closed_at_once() -> None:
 
 
 async def test_f37_five_hundred_at_once_are_all_answered() -> None:
+    """F37: as many as may come."""
     async with serving() as site:
         answers = await asyncio.gather(*(Channel().ask(site.port) for _ in range(500)))
         assert all(answer == {**DECIDED, "CTID_OK": "1"} for answer in answers)
         assert set(await site.results(500)) == {"decided"}
 
 
+async def test_f37_calls_are_served_while_the_port_is_flooded() -> None:
+    """F37: 300 that say nothing, a megabyte, resets without end; every call is answered in time."""
+    async with serving() as site:
+        silent = [await asyncio.open_connection("127.0.0.1", site.port) for _ in range(300)]
+        for _, writer in silent:
+            writer.write(b"agi_network: yes\n")
+        waited: list[float] = []
+
+        async def nuisance() -> None:
+            while True:
+                await asyncio.to_thread(reset, site.port, b"x" * 20_000)
+                await said(site.port, b"agi_request: " + b"x" * 1_000_000)
+
+        flood = asyncio.create_task(nuisance())
+        clock = asyncio.get_running_loop().time
+        for _ in range(30):
+            began = clock()
+            assert await Channel().ask(site.port) == {**DECIDED, "CTID_OK": "1"}
+            waited.append(clock() - began)
+        flood.cancel()
+        for _, writer in silent:
+            writer.transport.abort()
+        assert sorted(waited)[len(waited) // 2] < 0.3
+        assert max(waited) < 1.5
+
+
+async def test_f36_a_hangup_in_band_takes_no_answer_away() -> None:
+    """F36, B40: HANGUP answers no command and ends no call; the answer counts as taken, or as lost."""
+    async with serving() as site:
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        writer.write(ENVIRONMENT + b"HANGUP\n")
+        commands = (await reader.read()).count(b"\n")
+        assert commands == 3
+        writer.write(b"200 result=1\n" * commands)
+        writer.close()
+        assert await site.results(1) == ["decided"]
+
+
 async def test_b40_a_channel_that_is_gone_did_not_take_the_answer() -> None:
+    """B40: a channel that is gone did not take the answer."""
     async with serving() as site:
         await Channel(refuse=b"511 Command Not Permitted on a dead channel or intercept routine\n").ask(
             site.port

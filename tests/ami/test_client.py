@@ -539,7 +539,7 @@ async def test_forged_event_on_the_link(asterisk: FakeAsterisk, tmp_path: Path) 
         before = len(reader.got)
         await reader.next_snapshot()
         kinds = [type(item).__name__ for item in reader.got[before:]]
-        assert kinds == ["Hangup", "Snapshot"]
+        assert kinds == ["Gap", "Hangup", "Snapshot"]
         assert watcher.count("quarantined", "torn") == watcher.count("quarantined", "stray") == 1
 
 

@@ -215,6 +215,21 @@ def test_escaped_name() -> None:
     assert read.caller_name == 'O\'Brien "王" \\'
 
 
+def test_control_characters_in_a_name() -> None:
+    """B15, B32, S27: written as an escape by Asterisk, left out by us as by the dialplan."""
+    frame = only(event("Newchannel", 1, leg() | {"CallerIDName": r"a\tb\n\r\a\fc\\n"}))
+    read = event_of(frame.name, frame.headers, 0.0)
+    assert isinstance(read, ami.Newchannel)
+    assert read.caller_name == r"abc\n"
+
+
+@pytest.mark.parametrize("name", ["n" * 4000, "王" * 26 + "\u202e", "🙂\u200b", "e" + "\u0301" * 40, "a%00b"])
+def test_any_name_is_a_name(name: str) -> None:
+    """B17, B32: long, turned around, without width, or like an escape: one header, and no damage."""
+    frame = only(event("Newchannel", 1, leg() | {"CallerIDName": name}))
+    assert (frame.damage, frame.headers["CallerIDName"]) == ("", name)
+
+
 def test_not_utf8() -> None:
     """B16: bytes of another encoding cost a letter, not the frame."""
     frame = only(event("Newchannel", 1, leg()).replace("王小明".encode(), "王".encode("gbk")))

@@ -97,7 +97,7 @@ async def usual(stage: Stage) -> Usual:
 
 
 async def test_killed(stage: Stage, usual: Usual) -> None:
-    """``kill -9`` in the middle of arriving calls."""
+    """F34: ``kill -9`` in the middle of arriving calls."""
     arriving = asyncio.create_task(serve(stage, 16, every=0.25))
     await asyncio.sleep(1.6)
     await stage.daemon.kill()
@@ -108,7 +108,7 @@ async def test_killed(stage: Stage, usual: Usual) -> None:
 
 
 async def test_killed_while_it_decides(stage: Stage, usual: Usual) -> None:
-    """Frozen with questions of the dialplan open, then killed: those callers go on at once."""
+    """F35: frozen with questions of the dialplan open, then killed: those callers go on at once."""
     stage.daemon.signal(signal.SIGSTOP)
     arriving = asyncio.create_task(serve(stage, 4, every=0.05))
     await asyncio.sleep(0.6)
@@ -119,7 +119,7 @@ async def test_killed_while_it_decides(stage: Stage, usual: Usual) -> None:
 
 
 async def test_frozen(stage: Stage, usual: Usual) -> None:
-    """SIGSTOP in the middle of arriving calls; afterwards it goes on as if nothing had been."""
+    """F26: SIGSTOP in the middle of arriving calls; afterwards it goes on as if nothing had been."""
     arriving = asyncio.create_task(serve(stage, 10, every=0.3))
     await asyncio.sleep(1.2)
     stage.daemon.signal(signal.SIGSTOP)

@@ -39,6 +39,7 @@ async def figures(centre: Stage) -> list[Figure]:
 
 
 async def test_figures_agree_with_the_phones_clocks(centre: Stage, figures: list[Figure]) -> None:
+    """F31: both transfers among the scenes."""
     assert not wrong(await ledger.compare(centre.pool, figures))
 
 

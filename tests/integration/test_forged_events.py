@@ -97,6 +97,7 @@ FORGERIES = [
     Forgery("line_feed_only", _connect, newline="\n"),
     Forgery("carriage_return_only", _connect, newline="\r", is_damaging=False),
     Forgery("in_dialled_extension", lambda k: ["4001", *_connect(k)[1:]], where="to"),
+    Forgery("line_feed_in_dialled_extension", lambda k: ["4001", "Uniqueid: 9.9"], where="to", newline="\n"),
     Forgery("in_both", lambda k: ["4001", *_connect(k)[1:]], where="both"),
     *(Forgery(f"exact_number_plus_{i}", _numbered(i)) for i in range(4)),
     *(Forgery(f"hangup_of_the_live_call_plus_{i}", _short(i)) for i in range(4)),
@@ -186,6 +187,7 @@ async def channels(stage: Stage) -> list[list[str]]:
 
 @pytest.mark.parametrize("forgery", FORGERIES, ids=lambda it: it.name)
 async def test_forgery_is_counted_and_changes_nothing(attack: Attack, forgery: Forgery) -> None:
+    """B12, B13, B14, B18, S04: headers and whole events, in From and in the dialled extension."""
     stage = attack.stage
     agent = stage.agent("1002")
     agent.plan = Plan(answer_after=0.3)

@@ -34,6 +34,7 @@ async def stage(tmp_path_factory: pytest.TempPathFactory, postgres: PrivatePostg
 
 @pytest.mark.parametrize("queue", TITLES)
 async def test_title_arrives_as_it_was_written(stage: Stage, queue: str) -> None:
+    """B43: titles of the policy, on the channel and on the phone; AGIEXECFULL is never set."""
     agent = stage.agent(LINES[queue].agents[0])
     agent.plan = IGNORE
     caller = await stage.caller()
@@ -44,6 +45,7 @@ async def test_title_arrives_as_it_was_written(stage: Stage, queue: str) -> None
         trunk = next(row.split("!")[0] for row in channels if row.startswith("PJSIP/trunk-"))
         assert await spy.variable(trunk, "CTID_NAME_PREFIX") == f"[{TITLES[queue]}]"
         assert await spy.variable(trunk, "CTID_OK") == "1"
+        assert await spy.variable(trunk, "AGIEXECFULL") == ""
     shown = sip.display_name_of(rung.invite.first("from"))
     assert "uid=" not in shown
     assert not set('"\\|') & set(shown), "would let a name break out of a SIP header or a log line"
@@ -52,6 +54,7 @@ async def test_title_arrives_as_it_was_written(stage: Stage, queue: str) -> None
 
 
 async def test_caller_name_is_never_evaluated(stage: Stage) -> None:
+    """B38, B43: a name that looks like a function, a header and an AGI reply at once."""
     agent = stage.agent("1014")
     agent.plan = IGNORE
     caller = await stage.caller()

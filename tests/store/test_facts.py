@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ctid.acd.facts import Anomaly, CallerLeft, CallMerged, Fact
-from ctid.errors import RowRefused
+from ctid.errors import RowRefused, StaleEpoch
 from ctid.store import derive, facts
 from ctid.store.pool import Pool
 from tests.fakes_facts import BEGIN, abandoned_call, answered_call, cut, floors, seconds, uuid_of
@@ -117,7 +119,9 @@ async def test_a_killed_write_leaves_nothing_and_is_repeated(pool: Pool) -> None
     async with pool.connection() as connection:
         begun = connection.transaction()
         await begun.start()
-        await facts._insert(connection, [facts.storable(fact) for fact in batch], "ast", None)
+        await facts._insert(
+            connection, [(None, *facts.storable(fact)) for fact in batch], facts.Origin(system="ast")
+        )
         connection.terminate()  # as when ctid is killed half-way
     assert await contents(pool, ["fact"]) == {"fact": []}
     assert await write(pool, batch) == len(batch)
@@ -166,6 +170,8 @@ async def test_every_column_of_an_answered_call(pool: Pool) -> None:
         "cause_text": "Normal Clearing",
         "end_reason": "hangup",
         "merged_into": None,
+        "recovered": False,
+        "recovered_parts": [],
     }
     [visit] = await pool.fetch(
         "select outcome, waited, in_time, agent, first_ring_to_answer, source from queue_visit"
@@ -189,6 +195,150 @@ async def test_every_column_of_an_answered_call(pool: Pool) -> None:
 async def test_a_merged_call_points_to_the_one_that_goes_on(pool: Pool) -> None:
     await write(pool, [CallMerged(at=BEGIN, call="a", merged="b")])
     assert [tuple(row) for row in await pool.fetch("select call, merged_into from call")] == [("b", "a")]
+
+
+SPOOL = UUID(int=7)
+
+
+async def spooled(pool: Pool, batch: list[Fact], first: int, **more: Any) -> int:
+    numbers = range(first, first + len(batch))
+    return await facts.write(
+        pool, batch, system="ast", boot=BOOT, key_of=key_of, spool=SPOOL, numbers=numbers, **more
+    )
+
+
+async def unwritten(pool: Pool) -> list[tuple[int, str]]:
+    rows = await pool.fetch("select number, why from fact_unwritten order by 1")
+    return [(row["number"], row["why"]) for row in rows]
+
+
+async def test_a_batch_whose_commit_got_no_answer_is_skipped(pool: Pool) -> None:
+    """F13: written again, in any cut, it changes nothing, and nothing passes for a repetition."""
+    batch = answered_call(1)
+    assert await spooled(pool, batch, 1) == len(batch)
+    before = await contents(pool, ["fact", "fact_unwritten", "spool", *DERIVED])
+    assert await spooled(pool, batch, 1) == 0
+    assert await spooled(pool, batch[3:9], 4) == 0
+    assert await contents(pool, ["fact", "fact_unwritten", "spool", *DERIVED]) == before
+    more = [*batch[-2:], *abandoned_call(5)]
+    assert await spooled(pool, more, len(batch) - 1) == len(more) - 2
+    assert await facts.position(pool, SPOOL) == len(batch) + len(more) - 2
+    assert await unwritten(pool) == []
+    assert await facts.position(pool, UUID(int=8)) == 0
+
+
+async def test_every_number_is_accounted_for(pool: Pool) -> None:
+    """F15: a fact that was there already, from an earlier life or twice in a batch, leaves its number."""
+    batch = answered_call(1)
+    await write(pool, batch[:3])
+    assert await spooled(pool, [*batch, batch[0], batch[-1]], 1) == len(batch) - 3
+    last = len(batch)
+    assert await unwritten(pool) == [(number, "again") for number in (1, 2, 3, last + 1, last + 2)]
+    origin = facts.Origin(system="ast", spool=SPOOL)
+    for _ in range(2):
+        await facts.refuse(pool, last + 3, "NUL \0", origin)
+    assert (await unwritten(pool))[-1] == (last + 3, "refused")
+    assert await facts.position(pool, SPOOL) == last + 3
+    numbers = [row["number"] for row in await pool.fetch("select number from fact where number is not null")]
+    assert sorted([*numbers, *(n for n, _ in await unwritten(pool))]) == list(range(1, last + 4))
+
+
+async def test_an_old_epoch_writes_nothing(pool: Pool) -> None:
+    """F28: neither facts, nor a position, nor a note."""
+    lead = "insert into leader (name, epoch, holder, host, pid) values ($1, $2, '', '', 0)"
+    await pool.execute(lead, "main", 5)
+    await pool.execute(lead, "other", 4)
+    for epoch in (4, 6):
+        with pytest.raises(StaleEpoch):
+            await spooled(pool, answered_call(1), 1, epoch=epoch)
+        with pytest.raises(StaleEpoch):
+            await facts.refuse(pool, 1, "", facts.Origin(system="", spool=SPOOL, epoch=epoch))
+    empty = await contents(pool, ["fact", "fact_unwritten", "spool"])
+    assert empty == {"fact": [], "fact_unwritten": [], "spool": []}
+    await spooled(pool, answered_call(1), 1, epoch=5)
+    await spooled(pool, abandoned_call(2), 100, epoch=4, leader="other")
+    assert await pool.fetchval("select array_agg(distinct epoch order by epoch) from fact") == [4, 5]
+
+
+def by_the_books(fact: Fact, **more: Any) -> Fact:
+    return msgspec.structs.replace(fact, recovered=True, **more)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.randoms(use_true_random=False), places=st.lists(st.integers(0, 200), max_size=4))
+async def test_what_is_recovered_is_never_overwritten(pool: Pool, seed: Any, places: list[int]) -> None:
+    """F39: whatever comes first, in one batch or not, the books are right and the row says so."""
+    await wipe(pool)
+    told = answered_call(1)
+    second = timedelta(seconds=1)
+    books = [by_the_books(fact, at=fact.at + second) for fact in told if type(fact).__name__ == "CallEnded"]
+    books += [
+        by_the_books(fact, at=fact.at + second, outcome="abandoned", agent="")
+        for fact in told
+        if isinstance(fact, CallerLeft)
+    ]
+    both = told + books
+    seed.shuffle(both)
+    for batch in cut(both, places):
+        await write(pool, batch)
+    [call] = await pool.fetch("select ended_at, line, recovered, recovered_parts from call")
+    assert tuple(call) == (books[0].at, "hotline", True, ["CallEnded"])
+    [visit] = await pool.fetch("select left_at, outcome, agent, position, recovered_parts from queue_visit")
+    assert tuple(visit) == (books[1].at, "abandoned", "", 1, ["CallerLeft"])
+    assert await pool.fetchval("select count(*) from talk where recovered") == 0
+    assert await pool.fetchval("select count(*) from fact where recovered") == 2
+
+
+async def test_the_books_correct_a_fact_of_the_same_instant(pool: Pool) -> None:
+    """F39: a guess that was right about when, and wrong about what."""
+    [left] = [fact for fact in abandoned_call(1) if isinstance(fact, CallerLeft)]
+    guess = msgspec.structs.replace(left, outcome="unknown_end")
+    assert await write(pool, [guess]) == 1
+    assert await write(pool, [by_the_books(left)]) == 1
+    assert await write(pool, [by_the_books(left), guess]) == 0
+    assert await pool.fetchval("select outcome from queue_visit") == "abandoned"
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+async def test_a_call_found_half_way_does_not_hide_its_beginning(pool: Pool, order: tuple[int, ...]) -> None:
+    """F03: adopted after each of two restarts; the real beginning stays, or comes to light."""
+    real = answered_call(1)[0]
+    sights = [
+        msgspec.structs.replace(real, at=real.at + timedelta(seconds=n), adopted=True, caller_number="")
+        for n in (20, 40)
+    ]
+    every = [real, *sights]
+    for place in order:
+        await write(pool, [every[place]])
+    [call] = await pool.fetch("select began_at, adopted, caller_number from call")
+    assert tuple(call) == (real.at, False, "013800138000")
+    await wipe(pool)
+    for sight in sights if order[0] else reversed(sights):
+        await write(pool, [sight])
+    assert await pool.fetchval("select began_at from call") == sights[0].at
+
+
+async def test_a_guess_never_replaces_what_was_seen(pool: Pool) -> None:
+    """F08: an end that an earlier life saw, and a later one did not know of."""
+    told = answered_call(1)
+    later = timedelta(minutes=1)
+    unknown = {"CallerLeft": "outcome", "OfferEnded": "outcome", "TalkEnded": "ended_by"}
+    guesses = [
+        msgspec.structs.replace(fact, at=fact.at + later, **{unknown[type(fact).__name__]: "unknown_end"})
+        for fact in told
+        if type(fact).__name__ in unknown
+    ]
+    [ended] = [fact for fact in told if type(fact).__name__ == "CallEnded"]
+    guesses.append(msgspec.structs.replace(ended, at=ended.at + later, end_reason="unseen"))
+    await write(pool, told)
+    before = await contents(pool, DERIVED)
+    assert await write(pool, guesses) == len(guesses) == 4
+    assert await contents(pool, DERIVED) == before
+    await wipe(pool)
+    await write(pool, guesses)
+    assert await pool.fetchval("select outcome from queue_visit") == "unknown_end"
+    await write(pool, told)
+    assert await contents(pool, DERIVED) == before
 
 
 async def test_two_systems_do_not_mix(pool: Pool) -> None:

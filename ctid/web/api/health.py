@@ -12,7 +12,14 @@ from aiohttp import web
 from ctid.web.routes import Rights, Route, json
 from ctid.web.sessions import Session
 
-Check = Callable[[], Awaitable[str]]
+
+class Degraded(msgspec.Struct, frozen=True):
+    """Not all is well, but ctid is of use all the same."""
+
+    why: str
+
+
+Check = Callable[[], Awaitable[str | Degraded]]
 """Returns why not; empty: all is well."""
 
 CHECK_SECONDS: Final = 1.0
@@ -22,7 +29,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """Ready or not.
 
     Attributes:
-        checks: Name to "ok", or to what is wrong.
+        checks: Name to "ok", to what is wrong, or to what is wrong but costs nothing yet ("degraded: ...").
     """
 
     ready: bool
@@ -42,7 +49,7 @@ class HealthApi:
                 "GET",
                 "/readyz",
                 Rights.ANYONE,
-                "In sync with Asterisk, and the database reachable or spooling",
+                "Leading, in sync with Asterisk, and the database reachable or spooling",
                 self._ready,
                 replies={200: ("ready", Health), 503: ("not ready, and why", Health)},
             ),
@@ -53,12 +60,16 @@ class HealthApi:
 
     async def _ready(self, _request: web.Request, _session: Session | None) -> web.StreamResponse:
         found = await asyncio.gather(*(_checked(check) for check in self._checks.values()))
-        checks = {name: why or "ok" for name, why in zip(self._checks, found, strict=True)}
-        is_ready = not any(found)
+        checks = {name: _said(why) for name, why in zip(self._checks, found, strict=True)}
+        is_ready = not any(isinstance(why, str) and why for why in found)
         return json(Health(ready=is_ready, checks=checks), status=200 if is_ready else 503)
 
 
-async def _checked(check: Check) -> str:
+def _said(why: str | Degraded) -> str:
+    return f"degraded: {why.why}" if isinstance(why, Degraded) else why or "ok"
+
+
+async def _checked(check: Check) -> str | Degraded:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             return await check()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from ctid.errors import AsteriskError
+from ctid.errors import AsteriskError, LogUnavailable
 from ctid.web.routes import Problem, Rights, Route, refused
 from ctid.web.sessions import Session
 
@@ -43,4 +43,6 @@ class WrapUpApi:
                 return web.Response(status=204)
         except AsteriskError:
             return refused(503, "exchange_unavailable", "Asterisk does not answer; try again in a moment")
+        except LogUnavailable:
+            return refused(503, "disk_unavailable", "this can not be written down now; try again in a moment")
         return refused(409, "not_wrapping_up", f"agent {agent} is not wrapping up")
