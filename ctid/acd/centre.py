@@ -19,7 +19,7 @@ import msgspec
 from ctid.acd import legs, members, reconcile, recordings, talks, visits, wrap_ups
 from ctid.acd.facts import Command, Fact, Step
 from ctid.acd.floor import Floor, idle_agents, picture, waiting_counts
-from ctid.acd.linkage import is_news, leg_of
+from ctid.acd.linkage import leg_of, news
 from ctid.acd.reminders import reminders
 from ctid.acd.rules import QueueRule
 from ctid.acd.state import State, restore, state_of
@@ -106,22 +106,21 @@ class Centre:
         t = self._tables
         step(t, event)
         t.last_at = event.at
+        if not isinstance(event, (LinkLost, Snapshot)):
+            t.heard.append(event)
         return self._step()
 
     def recover(self, events: Sequence[AmiEvent]) -> Step:
         """Apply what Asterisk's books tell of a time when we did not listen.
 
-        Of a leg we do know, only what is younger than the last we heard of it: the rest was
-        heard. The facts are marked ``recovered``.
+        What we heard all the same is left out. The facts are marked ``recovered``.
 
         Args:
             events: In order of time, from shortly before we lost touch.
         """
         facts: list[Fact] = []
         commands: list[Command] = []
-        for event in events:
-            if not is_news(self._tables, event):
-                continue
+        for event in news(self._tables, events):
             step = self.receive(event)
             facts += step.facts
             commands += step.commands

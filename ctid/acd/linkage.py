@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
 
 from ctid.acd.call import Call, EndReason, Leg, ended, interface_of, with_participants
+from ctid.acd.echoes import CLOCKS_APART, REMEMBERED, by_saying, echo, is_echo
 from ctid.acd.facts import CallMerged
 from ctid.acd.tables import Tables
 from ctid.ami.events import AmiEvent, ChannelEvent, Newchannel, ShownChannel
@@ -69,17 +71,28 @@ def leg_of(t: Tables, event: ChannelEvent) -> Leg | None:
     return leg
 
 
-def is_news(t: Tables, event: AmiEvent) -> bool:
-    """Tell whether an event from the books says something that AMI did not say already.
+def news(t: Tables, events: Sequence[AmiEvent]) -> list[AmiEvent]:
+    """Leave out of what the books say all that AMI has said already.
 
-    Asterisk stamps both within a millisecond of each other, but not at the same instant. What
-    only repeats the last word about a leg is harmless: it finds everything as it says.
+    Of a leg that we know it is what is younger than the last we heard of it. Around that last
+    word the clocks do not decide: there it is what we did not hear, word for word.
     """
+    heard = [one if isinstance(one, tuple) else echo(one) for one in t.heard]
+    told = by_saying(heard)
+    # Of what was before, nobody remembers every word.
+    since = min((at for at, _ in heard), default=None) if len(heard) == REMEMBERED else None
+    return [event for event in events if not is_echo(event, told) and _is_younger(t, event, since)]
+
+
+def _is_younger(t: Tables, event: AmiEvent, since: datetime | None) -> bool:
     uniqueid = getattr(event, "uniqueid", "")
     if not uniqueid:
         return True
+    if uniqueid in t.gone:
+        return False
     seen = t.seen.get(uniqueid)
-    return uniqueid not in t.gone and (seen is None or event.at > seen)
+    is_remembered = since is None or event.at >= since + CLOCKS_APART
+    return seen is None or event.at > (seen - CLOCKS_APART if is_remembered else seen)
 
 
 def is_elsewhere(t: Tables, leg: Leg, linkedid: str) -> bool:

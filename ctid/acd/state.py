@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import datetime
 
 import msgspec
 
 from ctid.acd.agent import Agent, Member
 from ctid.acd.call import Call, Leg
+from ctid.acd.echoes import REMEMBERED, Echo, echo
 from ctid.acd.offer import Offer
 from ctid.acd.queue_entry import QueueEntry
 from ctid.acd.recording import Recording
@@ -45,11 +47,13 @@ class State(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     missed: dict[str, datetime]
     is_synced: bool
     is_asked: bool
+    heard: list[Echo]
 
 
 def state_of(t: Tables) -> State:
     """Return the floor; shares the tables' dicts, so use it before the next event."""
-    return State(**{name: getattr(t, name) for name in State.__struct_fields__})
+    heard = [one if isinstance(one, tuple) else echo(one) for one in t.heard]
+    return State(**{name: getattr(t, name) for name in State.__struct_fields__} | {"heard": heard})
 
 
 def restore(t: Tables, state: State) -> None:
@@ -57,6 +61,7 @@ def restore(t: Tables, state: State) -> None:
     owners, queues = dict(t.owners), dict(t.waiting)
     for name in State.__struct_fields__:
         setattr(t, name, getattr(state, name))
+    t.heard = deque(state.heard, maxlen=REMEMBERED)
     t.owners |= owners
     for queue in queues:
         t.waiting.setdefault(queue, {})

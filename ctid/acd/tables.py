@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
@@ -10,12 +11,14 @@ import msgspec
 
 from ctid.acd.agent import Agent, Member, settle
 from ctid.acd.call import Call, Leg, announced
+from ctid.acd.echoes import REMEMBERED, Echo
 from ctid.acd.facts import Anomaly, Command, Fact, RequestSnapshot
 from ctid.acd.offer import Offer
 from ctid.acd.queue_entry import QueueEntry
 from ctid.acd.recording import Recording
 from ctid.acd.rules import QueueRule
 from ctid.acd.talk import Talk
+from ctid.ami.events import AmiEvent
 
 _replace = msgspec.structs.replace
 
@@ -46,6 +49,7 @@ class Tables:
         caps: Heap of (instant, agent, leg): when wrap-ups end.
         is_synced: A snapshot was taken since the connection came up, so a leg we do not
             know is an anomaly and not news.
+        heard: The last events, to know an echo of them.
         facts, commands, touched: Gathered for the event at hand.
     """
 
@@ -81,6 +85,7 @@ class Tables:
         self.missed: dict[str, datetime] = {}
         self.is_synced = False
         self.is_asked = False
+        self.heard: deque[AmiEvent | Echo] = deque(maxlen=REMEMBERED)
         self.facts: list[Fact] = []
         self.commands: list[Command] = []
         self.touched: dict[str, datetime] = {}
