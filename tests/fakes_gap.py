@@ -19,12 +19,12 @@ from ctid.replay import events, raw
 from tests.fakes_books import TRACES, recorded
 
 
-
 def live(name: str) -> list[AmiEvent]:
     """Return what AMI said in a trace."""
     import gzip
 
     return list(events([raw(gzip.decompress((TRACES / f"{name}.txt.gz").read_bytes()))]))
+
 
 #: What AMI says when a line of queue_log is written.
 _SAME = {
@@ -142,6 +142,4 @@ class Window:
 
 def _begin(centre: Centre, at: datetime) -> None:
     boot = at - timedelta(days=1)
-    centre.receive(
-        Snapshot(at=boot, boot=boot, system="", channels=(), queues=(), members=(), entries=())
-    )
+    centre.receive(Snapshot(at=boot, boot=boot, system="", channels=(), queues=(), members=(), entries=()))
