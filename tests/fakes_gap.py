@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from ctid.acd.centre import Centre
@@ -11,7 +11,6 @@ from ctid.acd.facts import Fact
 from ctid.acd.queue_entry import Stage
 from ctid.acd.rules import QueueRule
 from ctid.ami.events import AmiEvent, LinkLost, ShownChannel, ShownEntry, Snapshot
-from ctid.books.cel import CelEvent
 from ctid.books.groups import Groups
 from ctid.books.queue_log import QueueLine
 from ctid.books.translation import events_of
