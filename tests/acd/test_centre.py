@@ -856,7 +856,8 @@ def test_nothing_is_left_when_everybody_has_gone(watched: Watched) -> None:
         name: len(table)
         for name, table in tables.items()
         if hasattr(table, "__len__")
-        and name not in {"rules", "waiting", "agents", "owners", "members", "told", "gone", "heirs", "system"}
+        and name
+        not in {"rules", "waiting", "agents", "owners", "members", "told", "gone", "heirs", "heard", "system"}
     }
     assert set(left.values()) == {0}, left
     assert board.channels == {}
