@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import structlog
 
 from ctid.acd.centre import Centre
+from ctid.acd.echoes import CLOCKS_APART, without_echoes
 from ctid.acd.facts import Anomaly, Command, RequestSnapshot, SetPause, Step
 from ctid.ami.actions import QueuePause
 from ctid.ami.batches import Delivery
@@ -29,8 +30,6 @@ _IDLE: Final = timedelta(seconds=1)
 """So often the pump stirs although nothing happens: whoever watches it sees that it lives."""
 _SEQUENCE_PATIENCE: Final = timedelta(seconds=5)
 """A missing number is told some time after the event should have come."""
-_CLOCKS_APART: Final = timedelta(milliseconds=100)
-"""By so much at most AMI and CEL stamp the same thing differently, and threads overtake each other."""
 
 
 class Changed(Protocol):
@@ -165,18 +164,24 @@ class Pump:
         if place is None or since is None:
             return batch
         self._doubtful_since = None
-        # AMI tells everything since the login, which was before the snapshot was asked for: a little is
-        # told twice. That does no harm; where the login lies between two events, nobody can tell.
-        found = await self._missed(since, batch[place].at)
+        snapshot, later = batch[place], batch[place + 1 :]
+        # AMI tells everything since the login, which was before the snapshot was asked for; of what is
+        # younger than the login the books are news only where they are no echo.
+        heard = [one for one in later if isinstance(one, AmiEvent)]
+        found = without_echoes(await self._missed(since, snapshot.at + CLOCKS_APART), heard)
         told: list[Input] = [Recovered(len(found)), *found] if found else []
-        return [*batch[:place], *told, *batch[place:]]
+        # What AMI told of the time before the snapshot was asked for has its own instants; they are better
+        # than those that the snapshot would have to make up.
+        early = [one for one in later if one.at < snapshot.at]
+        late = [one for one in later if one.at >= snapshot.at]
+        return [*batch[:place], *told, *early, snapshot, *late]
 
     def _note_doubt(self, batch: Sequence[Delivery]) -> None:
         """Remember from when on AMI may not have told everything."""
         doubts = [one.at - _SEQUENCE_PATIENCE for one in batch if isinstance(one, Gap)]
         last_at = self._centre.last_at
         if last_at is not None and self._centre.is_behind:
-            doubts.append(last_at - _CLOCKS_APART)
+            doubts.append(last_at - CLOCKS_APART)
         if (from_start := self._doubtful_from_start()) is not None:
             doubts.append(from_start)
         if self._doubtful_since is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -20,8 +21,6 @@ from tests.fakes_books import TRACES, recorded
 
 def live(name: str) -> list[AmiEvent]:
     """Return what AMI said in a trace."""
-    import gzip
-
     return list(events([raw(gzip.decompress((TRACES / f"{name}.txt.gz").read_bytes()))]))
 
 
@@ -56,29 +55,38 @@ class Window:
         _begin(centre, self.said[0].at)
         return [fact for event in self.said for fact in centre.receive(event).facts]
 
-    def facts(self, begin: int, end: int, *, has_snapshot: bool = True, times: int = 1) -> list[Fact]:
-        """Return the facts of who missed ``said[begin:end]`` and looked it up ``times`` times."""
+    def facts(
+        self, begin: int, end: int, *, asked: int | None = None, has_snapshot: bool = True, times: int = 1
+    ) -> list[Fact]:
+        """Return the facts of who missed ``said[begin:end]`` and looked it up ``times`` times.
+
+        Args:
+            asked: A snapshot was asked for before this event; as a rule before the first after the login.
+        """
+        asked = end if asked is None else asked
         centre = Centre(self.rules, self.agents)
         _begin(centre, self.said[0].at)
         facts = [fact for event in self.said[:begin] for fact in centre.receive(event).facts]
         since = (centre.last_at or self.said[0].at) - CLOCKS_APART
-        until = self.said[end].at if end < len(self.said) else self.said[-1].at + timedelta(seconds=1)
+        until = self.said[-1].at + timedelta(seconds=1)
+        if asked < len(self.said):
+            until = self.said[asked].at - timedelta(microseconds=1)
         facts += centre.receive(LinkLost(at=since + CLOCKS_APART, why="cut")).facts
-        until_ = until + CLOCKS_APART
-        missed = without_echoes(self.books(since, until_), self.said[end:])
+        missed = without_echoes(self.books(since, until + CLOCKS_APART), self.said[end:])
         for _ in range(times):
             facts += centre.recover(missed).facts
+        facts += [fact for event in self.said[end:asked] for fact in centre.receive(event).facts]
         if has_snapshot:
-            facts += centre.receive(self.snapshot(end, until - timedelta(microseconds=1))).facts
-        facts += [fact for event in self.said[end:] for fact in centre.receive(event).facts]
+            facts += centre.receive(self.snapshot(asked, until)).facts
+        facts += [fact for event in self.said[asked:] for fact in centre.receive(event).facts]
         return facts
 
     def books(self, since: datetime, until: datetime) -> list[AmiEvent]:
         """Return what the books tell of a time, as ``Reading.missed`` does, when it has just passed."""
         groups = Groups()
         groups.add(
-            [record for record in self.records if record.at <= until + CLOCKS_APART],
-            [line for line in self.lines if self._written_at(line) <= until + CLOCKS_APART],
+            [record for record in self.records if record.at <= until],
+            [line for line in self.lines if self._written_at(line) <= until],
         )
         told: list[AmiEvent] = []
         for group in groups:

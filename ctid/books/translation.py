@@ -92,8 +92,8 @@ class _Telling:
                 context=record.context,
             ),
         )
-        if leg.is_dialled:
-            self._dial(leg)
+        if leg.is_dialled or (leg.is_bare and self._dialler(leg) not in {"", *self.behind}):
+            self._dial(leg)  # not bare for ever: a Dial() that has rung nobody yet rings this one
         elif leg.is_offered or leg.is_bare:
             self._offer(leg)
         self._pair(record)
@@ -139,9 +139,12 @@ class _Telling:
         phones = (self.legs.get(line.data[1]) for line in connects)
         return all(phone is None or at <= (phone.bridged_at or at) for phone in phones)
 
-    def _dial(self, leg: Leg) -> None:
+    def _dialler(self, leg: Leg) -> str:
         linkedid = leg.linkedid(leg.began_at)
-        dialler = next((uniqueid for uniqueid, of in reversed(self.dialling.items()) if of == linkedid), "")
+        return next((uniqueid for uniqueid, of in reversed(self.dialling.items()) if of == linkedid), "")
+
+    def _dial(self, leg: Leg) -> None:
+        linkedid, dialler = leg.linkedid(leg.began_at), self._dialler(leg)
         if dialler:
             self.behind[dialler] = leg.uniqueid
             self._say(
