@@ -20,8 +20,9 @@ STEPS = (HOUR, 0.0, -HOUR, 24 * HOUR, 0.0)
 NEGATIVE = """
 select count(*) from (
     select lasted from call union all select waited from queue_visit union all select rang from offer
-    union all select talked from talk union all select held from talk union all select handled from handled_call
-    union all select wrapped from handled_call union all select lasted from agent_state
+    union all select talked from talk union all select held from talk
+    union all select handled from handled_call union all select wrapped from handled_call
+    union all select lasted from agent_state
 ) as told (duration) where duration < interval '0'"""
 
 
