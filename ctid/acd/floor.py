@@ -167,15 +167,15 @@ def _agent(t: Tables, agent: Agent) -> AgentView:
 
 def _occupation(t: Tables, agent: Agent) -> tuple[str, str, str]:
     """Queue, call and leg of what the agent is busy with."""
-    for line in agent.lines:
+    for line in sorted(agent.lines):
         if line in t.talks:
             talk = t.talks[line]
             return talk.queue, talk.call, talk.leg
-    for leg in agent.lines | agent.rings:
+    for leg in sorted(agent.lines | agent.rings):
         if leg in t.offers:
             offer = t.offers[leg]
             return offer.queue, offer.call, offer.leg
-    for leg in agent.lines or agent.rings:
+    for leg in sorted(agent.lines or agent.rings):
         return "", t.legs[leg].call, leg
     if agent.wrap is not None:
         return agent.wrap.queue, agent.wrap.call, agent.wrap.leg

@@ -48,7 +48,7 @@ def _consulted_from(t: Tables, interface: str) -> str:
     agent = t.agents.get(number) if number is not None else None
     if agent is None:
         return ""
-    return next((t.talks[line].call for line in agent.lines if line in t.talks), "")
+    return next((t.talks[line].call for line in sorted(agent.lines) if line in t.talks), "")
 
 
 def leg_of(t: Tables, event: ChannelEvent) -> Leg | None:

@@ -26,8 +26,10 @@ from ctid.ami.events import LinkLost, ShownChannel, ShownEntry, Snapshot
 
 _replace = msgspec.structs.replace
 
-#: ``Uptime`` is told in whole seconds, at login.
-_SAME_BOOT: Final = timedelta(seconds=3)
+#: CoreStatus tells the start to the second, always the same; only where it is silent it is reckoned.
+_SAME_BOOT: Final = timedelta(seconds=0.9)
+#: The start is told in whole seconds, cut off; nothing happens in the rest of its second yet.
+_WHOLE_SECOND: Final = timedelta(seconds=1)
 #: A leg or a wait younger than this may still be announced by its own event.
 _NEWBORN: Final = timedelta(seconds=2)
 #: Our request to lift a pause may still be under way.
@@ -36,7 +38,9 @@ _LIFTING: Final = timedelta(seconds=2)
 
 def on_link_lost(t: Tables, event: LinkLost) -> None:
     """The connection is gone; what we know grows stale, and nothing is guessed."""
-    t.lost_at = event.at
+    if t.is_synced or t.lost_at is None:
+        # A connection that was never in step is no sign of life of what we know.
+        t.lost_at = event.at
     t.is_synced = False
     t.is_asked = False
 
@@ -45,7 +49,7 @@ def on_snapshot(t: Tables, event: Snapshot) -> None:
     """Correct everything that differs, and count it."""
     corrections = 0
     if t.boot is not None and abs(event.boot - t.boot) > _SAME_BOOT:
-        corrections += _restarted(t)
+        corrections += _restarted(t, event)
         t.boot = None
     t.boot = t.boot or event.boot
     t.system = event.system
@@ -65,12 +69,19 @@ def on_snapshot(t: Tables, event: Snapshot) -> None:
     t.facts.append(Resynchronised(at=event.at, corrections=corrections))
 
 
-def _restarted(t: Tables) -> int:
-    """Asterisk started anew: nothing that was open can still live."""
-    evidence = max([*t.seen.values(), *([t.lost_at] if t.lost_at else [])], default=None)
-    lost = list(t.legs.values())
-    for leg in lost:
-        legs.drop(t, leg, evidence or t.seen[leg.uniqueid], end_reason="asterisk_lost")
+def _restarted(t: Tables, event: Snapshot) -> int:
+    """Asterisk started anew: nothing that was open before can still live.
+
+    What is heard of the new one before its first snapshot lives, of course.
+    """
+    shown = {channel.uniqueid for channel in event.channels}
+    born = event.boot + _WHOLE_SECOND
+    lost = [leg for leg in t.legs.values() if leg.uniqueid not in shown and t.seen[leg.uniqueid] < born]
+    for leg in sorted(lost, key=lambda leg: t.seen[leg.uniqueid]):  # a call ends with its last
+        sign = t.seen[leg.uniqueid]
+        if t.lost_at is not None and t.lost_at < born:
+            sign = max(sign, t.lost_at)
+        legs.drop(t, leg, sign, end_reason="asterisk_lost")
     t.told.clear()
     return len(lost)
 

@@ -14,14 +14,13 @@ from ctid.ami.events import AmiEvent
 Record = TypeVar("Record")
 
 _NAMED_OTHERWISE: Final = {"VarSet": events.QueueStatusVariable}
-#: Bases, and the one event that is only believed where the connection expects it.
+#: Bases, and what has another name on the wire.
 _NOT_READ: Final = {
     "AmiEvent",
     "ChannelEvent",
     "DialEvent",
     "QueueMemberEvent",
     "QueueStatusVariable",
-    "FullyBooted",
 }
 
 #: Event name -> the class it becomes.

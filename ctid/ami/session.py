@@ -173,7 +173,11 @@ class Session:
             self._report_counts(now)
 
     def _take_event(self, frame: Frame, clock: float) -> None:
-        if frame.number is None and not self._is_read(frame, clock):
+        if frame.name == "FullyBooted":
+            # After a login, without a number; or with one, once the boot that we logged in to is over.
+            self._note_boot(frame, clock)
+            return
+        if frame.number is None and not is_read(frame.name, frame.headers):
             return
         try:
             event = event_of(frame.name, frame.headers, clock)
@@ -187,14 +191,10 @@ class Session:
         if self._since is not None:
             self._since.append(event)
 
-    def _is_read(self, frame: Frame, clock: float) -> bool:
-        """Tell whether an event without a number is one we read."""
-        if frame.name == "FullyBooted":
-            uptime = frame.headers.get("Uptime", "")
-            self.boot = datetime.fromtimestamp(clock - (int(uptime) if uptime.isdigit() else 0), UTC)
-            self.booted.set()
-            return False
-        return is_read(frame.name, frame.headers)
+    def _note_boot(self, frame: Frame, clock: float) -> None:
+        uptime = frame.headers.get("Uptime", "")
+        self.boot = datetime.fromtimestamp(clock - (int(uptime) if uptime.isdigit() else 0), UTC)
+        self.booted.set()
 
     def _deliver(self, clock: float) -> None:
         batch, self._batch = self._batch, []

@@ -92,6 +92,7 @@ def _calls(books: Mapping[type[Fact], list[Fact]], rows: Sequence[CallRow]) -> I
     routed = {fact.call: fact for fact in books[f.CallRouted]}
     merged = {fact.merged: fact for fact in books[f.CallMerged] if isinstance(fact, f.CallMerged)}
     for started in books[f.CallStarted]:
+        assert isinstance(started, f.CallStarted)
         call, end, row = started.call, ends.get(started.call), known.get(started.call)
         if row is None or row.began_at is None:
             repair = [fact for fact in (started, routed.get(call), merged.get(call), end) if fact is not None]
@@ -101,6 +102,8 @@ def _calls(books: Mapping[type[Fact], list[Fact]], rows: Sequence[CallRow]) -> I
             yield _call(
                 call, f"began {_told(started.at)}, not {_told(row.began_at)}", started, is_counted=True
             )
+        elif started.caller_number and not row.caller_number:
+            yield _call(call, "who called is missing", started, is_counted=True)
         if call in routed and row.line is None:
             yield _call(call, "how it was routed is missing", routed[call])
         if call in merged and row.merged_into != merged[call].call:

@@ -25,6 +25,7 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     end_reason: str | None
     merged_into: str | None
     line: str | None
+    caller_number: str | None
 
 
 class VisitRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -107,7 +108,7 @@ class Hole(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 _CALLS: Final = """
 select call, adopted, began_at, ended_at, coalesce(participants, '{}') as participants, end_reason,
-       merged_into, line
+       merged_into, line, caller_number
 from call where system = $1 and call = any($2)"""
 _VISITS: Final = """
 select call, queue, joined_at, left_at, outcome, waited, agent

@@ -38,10 +38,11 @@ def recording(name: str) -> tuple[AmiEvent, ...]:
 def spoilt(said: tuple[AmiEvent, ...], dice: random.Random, *, lost: float, twice: float) -> list[AmiEvent]:
     """Return the events as a bad line would: each within ``WINDOW`` of where it belongs."""
     late = [
-        (event.at.timestamp() + dice.uniform(0, WINDOW), place, event)
+        # That a leg only listens is said once, of a leg that is known: without it, it is a call to anybody.
+        (event.at.timestamp() + (WINDOW if is_spy else dice.uniform(0, WINDOW)), place, event)
         for place, event in enumerate(said)
-        # That a leg only listens is said once: without it, it is a call to anybody.
-        for _ in range(_times(dice, 0.0 if isinstance(event, ChanSpyStart) else lost, twice))
+        for is_spy in (isinstance(event, ChanSpyStart),)
+        for _ in range(_times(dice, 0.0 if is_spy else lost, twice))
     ]
     return [event for _, _, event in sorted(late, key=lambda it: it[:2])]
 

@@ -153,8 +153,14 @@ async def test_snapshot_first_then_what_happened_meanwhile(asterisk: FakeAsteris
         assert watcher.count("connected", True) == 1
 
 
-async def test_nothing_is_asked_before_asterisk_is_up(asterisk: FakeAsterisk, tmp_path: Path) -> None:
-    """No list before FullyBooted: it can deadlock a starting Asterisk (asterisk issue 1611)."""
+@pytest.mark.parametrize("is_live", [False, True])
+async def test_nothing_is_asked_before_asterisk_is_up(
+    asterisk: FakeAsterisk, tmp_path: Path, is_live: bool
+) -> None:
+    """F02: no list before FullyBooted: it can deadlock a starting Asterisk (asterisk issue 1611).
+
+    Who logs in while Asterisk boots is told by a live event, with a number, when it is done.
+    """
     asterisk.boots = False
     async with linked(asterisk, tmp_path) as (link, reader, _):
         await asterisk.until_asked("Ping", 2)
@@ -162,7 +168,10 @@ async def test_nothing_is_asked_before_asterisk_is_up(asterisk: FakeAsterisk, tm
         assert {asked["Action"] for asked in asterisk.asked} == {"Login", "Ping"}
         with pytest.raises(AmiDown):
             await link.act(PAUSE)
-        asterisk.send(lines([("Event", "FullyBooted"), ("Uptime", 1)]))
+        if is_live:
+            asterisk.happen("FullyBooted", {"Status": "Fully Booted", "Uptime": 0})
+        else:
+            asterisk.send(lines([("Event", "FullyBooted"), ("Uptime", 1)]))
         await reader.until_in_sync()
 
 

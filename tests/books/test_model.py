@@ -109,7 +109,7 @@ def _got(row: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _call(key: tuple[Any, ...], row: dict[str, Any]) -> CallRow:
-    told = _got(row, "adopted", "began_at", "ended_at", "end_reason", "merged_into", "line")
+    told = _got(row, "adopted", "began_at", "ended_at", "end_reason", "merged_into", "line", "caller_number")
     return CallRow(call=key[0], participants=row.get("participants", ()), **told)
 
 
