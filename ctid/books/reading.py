@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from ctid.books.translation import events_of
 _log = structlog.get_logger()
 
 _POLL_SECONDS: Final = 0.05
+_LONGEST_SILENCE: Final = timedelta(days=1)
 _LATE_SECONDS: Final = 0.5
 """CEL passes through a queue inside Asterisk: so late a record may be when its moment is over."""
 
@@ -126,7 +127,14 @@ class Reading:
         return sorted(told, key=lambda event: event.at)
 
     def due(self, now: datetime) -> list[Group]:
-        """Return the groups that are over since before ``now``; those before our time are forgotten."""
+        """Return the groups that are over since before ``now``; those before our time are forgotten.
+
+        So are those of which nothing was heard for a day: their end is not in the books.
+        """
+        for group in [one for one in self.groups if one.last_at <= now - _LONGEST_SILENCE]:
+            if not group.is_closed:
+                _log.warning("the books do not tell the end of a call", call=min(group.calls))
+                self.groups.take(group)
         closed = [group for group in self.groups if group.is_closed and group.last_at <= now]
         for group in closed:
             if not group.is_whole or group.last_at < self._since:
