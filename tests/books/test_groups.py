@@ -81,7 +81,7 @@ def test_a_real_transfer_is_one_group() -> None:
 
 
 def test_asterisk_died_in_what_was_open_before() -> None:
-    """F02: QUEUESTART proves that what was open is over; what began after it lives, and so does what ended."""
+    """F02: QUEUESTART proves that what was open is over; what began after it lives."""
     groups = Groups()
     groups.add([cel(0, "CHAN_START", "open", "open")], ())
     groups.add([cel(0, "CHAN_START", "over", "over"), cel(1, "LINKEDID_END", "over", "over")], ())
