@@ -129,17 +129,21 @@ class Reading:
     def due(self, now: datetime) -> list[Group]:
         """Return the groups that are over since before ``now``; those before our time are forgotten.
 
-        So are those of which nothing was heard for a day: their end is not in the books.
+        So are those of which the books say nothing for a day: their end is not in there.
         """
-        for group in [one for one in self.groups if one.last_at <= now - _LONGEST_SILENCE]:
-            if not group.is_closed:
-                _log.warning("the books do not tell the end of a call", call=min(group.calls))
-                self.groups.take(group)
+        self._forget_silent()
         closed = [group for group in self.groups if group.is_closed and group.last_at <= now]
         for group in closed:
             if not group.is_whole or group.last_at < self._since:
                 self.groups.take(group)
         return [group for group in closed if group.is_whole and group.last_at >= self._since]
+
+    def _forget_silent(self) -> None:
+        newest = self.groups.heard_at
+        for group in list(self.groups):
+            if newest is not None and group.last_at <= newest - _LONGEST_SILENCE and not group.is_closed:
+                _log.warning("the books do not tell the end of a call", call=min(group.calls))
+                self.groups.take(group)
 
     def done(self, group: Group) -> None:
         """The group was compared: it is not needed any more."""
