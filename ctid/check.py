@@ -20,6 +20,7 @@ import msgspec
 from ctid.ami.batches import Unobserved
 from ctid.ami.client import AmiLink
 from ctid.ami.events import Snapshot
+from ctid.books import condition
 from ctid.daemon import read
 from ctid.errors import AsteriskError, SettingsError, StoreError
 from ctid.routing.policy import Policy
@@ -147,7 +148,7 @@ async def findings(config: Path) -> list[Finding]:
         return [Finding("problem", "settings", text) for text in error.problems]
     found = [Finding("problem", "policy" if policy is None else "settings", text) for text in problems]
     found = found or [Finding("ok", "settings", f"{config} and {loaded.policy}")]
-    found += [*_folders(loaded, config), *_ports(loaded, config)]
+    found += [*_folders(loaded, config), *_books(loaded, config), *_ports(loaded, config)]
     database, asterisk = await asyncio.gather(_database(loaded, config), _asterisk(loaded, policy, config))
     return [*found, *database, *asterisk]
 
@@ -171,6 +172,12 @@ def _folders(loaded: Settings, config: Path) -> Iterator[Finding]:
             )
         else:
             yield Finding("ok", "folder", str(folder))
+
+
+def _books(loaded: Settings, config: Path) -> Iterator[Finding]:
+    for key, look in (("queue_log", condition.of_queue_log), ("cel", condition.of_cel)):
+        level, text = look(getattr(loaded.asterisk, key))
+        yield Finding(level, "book", text if level == "ok" else f"{config}: asterisk.{key}: {text}")
 
 
 def _ports(loaded: Settings, config: Path) -> Iterator[Finding]:

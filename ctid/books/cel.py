@@ -17,6 +17,9 @@ import msgspec
 MAX_RECORD: Final = 1024 * 1024
 """Bytes; a longer record is given up. Usual are 150 to 500."""
 
+FIELDS: Final = 14
+"""Of a record."""
+
 USER_DEFINED: Final = "USER_DEFINED"
 
 _FIELD: Final = rb'"([^"\0]*+(?:""[^"\0]*+)*+)"'
@@ -30,6 +33,9 @@ _UNFINISHED: Final = re.compile(
 _BEGINNING: Final = re.compile(rb'(?<![,"])"[^",\0\r\n][^"\0\r\n]{0,79}","[0-9]{9,11}\.[0-9]{1,6}",')
 _LONGEST_BEGINNING: Final = 80 + 11 + 1 + 6 + len('"","",')
 _INSTANT: Final = re.compile(r"[0-9]{9,11}\.[0-9]{1,6}")
+_ANY_RECORD: Final = re.compile(
+    rb'"[^",\0\r\n]{1,80}"' + rb"(?:," + _FIELD.replace(b"(", b"(?:", 1) + rb")++\r?\n"
+)
 _BLANK: Final = re.compile(rb"[\r\n]*+")
 
 
@@ -70,6 +76,15 @@ def parse(record: bytes) -> CelEvent | None:
     """Read one whole record with its line break; ``None``: it is not one, or not one of ours."""
     found = _RECORD.fullmatch(record)
     return _event(found) if found else None
+
+
+def count_fields(tail: bytes) -> int:
+    """Return how many fields the last whole record at the end of a file has; 0: there is none."""
+    last = b""
+    for beginning in _BEGINNING.finditer(tail):
+        found = _ANY_RECORD.match(tail, beginning.start())
+        last = found[0] if found else last
+    return len(re.findall(_FIELD, last))
 
 
 def _event(found: re.Match[bytes]) -> CelEvent | None:

@@ -159,6 +159,8 @@ with numbered as (
     select spool, number, at from fact where spool is not null
     union all
     select spool, number, at from fact_unwritten
+    union all
+    select spool, applied + 1, null from spool -- so that the last one can be missed, too
 ), neighbours as (
     select spool, number, at,
            lag(number, 1, 0::bigint) over (partition by spool order by number) as before,
@@ -167,7 +169,7 @@ with numbered as (
 )
 select spool::text, before as after, number - before - 1 as count, before_at as at
 from neighbours
-where number > before + 1 and coalesce(before_at, at) < $2 and at >= $1
+where number > before + 1 and coalesce(before_at, at) < $2 and coalesce(at, before_at) >= $1
 order by spool, number"""
 
 

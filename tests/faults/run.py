@@ -18,6 +18,7 @@ from rich.table import Table
 from lab.places import HOME
 from tests.faults.campaigns import CAMPAIGNS, Campaign, Result, run
 from tests.faults.rig import Rig
+from tests.faults.strained import EXERCISES, Exercise
 
 _SHOWN = 20
 """Differences printed per group; all of them are in the folder that is kept."""
@@ -57,7 +58,7 @@ def _say(result: Result, count: int) -> None:
 
 
 def _table(results: Sequence[Result]) -> Table:
-    table = Table(title="Faults against the real Asterisk, PostgreSQL and daemon")
+    table = Table(title="Faults against the real PostgreSQL and daemon, and a real or scripted Asterisk")
     table.add_column("fault")
     for name in ("run", "calls", "wall s", "L1", "L2", "L3"):
         table.add_column(name, justify="right")
@@ -71,6 +72,17 @@ def _table(results: Sequence[Result]) -> Table:
         figures += [sum(it.of(ledger) for it in mine) for ledger in ("L1", "L2", "L3")]
         table.add_row(name, *(str(figure) for figure in figures))
     return table
+
+
+async def strain(exercises: Sequence[Exercise], *, seed: int, count: int | None) -> list[Result]:
+    """Run each exercise on a scripted Asterisk."""
+    results: list[Result] = []
+    for exercise in exercises:
+        wanted = count or exercise.full
+        async for result in exercise.run(seed, wanted):
+            results.append(result)
+            _say(result, wanted)
+    return results
 
 
 async def run_all(
@@ -98,9 +110,12 @@ async def run_all(
 @click.option("--minutes", type=float, help="The same in minutes.")
 @click.option("--quick", "is_quick", is_flag=True, help="The small counts of scripts/test.")
 @click.option(
-    "--only", multiple=True, type=click.Choice([*CAMPAIGNS]), help="Only this one; may be repeated."
+    "--only",
+    multiple=True,
+    type=click.Choice([*CAMPAIGNS, *EXERCISES]),
+    help="Only this one; may be repeated.",
 )
-@click.option("--count", type=int, help="So many faults of each kind.")
+@click.option("--count", type=int, help="So many faults of each kind; of stream and soak, minutes.")
 @click.option("--seed", type=int, help="By default a new one, which is printed.")
 def main(
     hours: float | None,
@@ -118,7 +133,11 @@ def main(
     seed = random.SystemRandom().randrange(100_000) if seed is None else seed
     click.echo(f"seed {seed}")
     seconds = (hours or 0) * 3_600 + (minutes or 0) * 60 or None
-    results = asyncio.run(run_all(chosen, seed=seed, count=count, is_quick=is_quick, seconds=seconds))
+    results: list[Result] = []
+    if chosen:
+        results += asyncio.run(run_all(chosen, seed=seed, count=count, is_quick=is_quick, seconds=seconds))
+    exercises = [one for one in EXERCISES.values() if one.name in only or not (only or is_quick or seconds)]
+    results += asyncio.run(strain(exercises, seed=seed, count=count))
     Console().print(_table(results))
     sys.exit(int(any(result.differences for result in results)))
 

@@ -77,6 +77,21 @@ async def test_everything_wrong_is_told_at_once(
     assert "secret" in told or "Authentication" in told
 
 
+async def test_books_that_ctid_can_not_use(tmp_path: Path, exchange: Exchange, centre: Stage) -> None:
+    """No queue_log where the settings say (F39), and a CEL file of another layout: file, key and remedy."""
+    cel = tmp_path / "ctid.csv"
+    cel.write_text('"ANSWER","1795571889.361462","13800000001"\n')
+    table = {**exchange.settings_table(), "queue_log": str(tmp_path / "queue_log"), "cel": str(cel)}
+    daemon = Daemon(tmp_path, asterisk=table, dsn=centre.dsn, policy=toml(policy_table(centre.lines)))
+    done = await outcome(daemon, "check")
+    told = " ".join(done.stdout.split())
+    assert done.returncode == 2, told
+    assert "asterisk.queue_log:" in told
+    assert "logger.conf" in told
+    assert "asterisk.cel:" in told
+    assert "3 fields" in told
+
+
 async def test_queue_that_asterisk_lacks(tmp_path: Path, exchange: Exchange, centre: Stage) -> None:
     policy = policy_table()
     daemon = daemon_with(tmp_path, exchange, centre.dsn, policy)

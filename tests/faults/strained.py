@@ -1,0 +1,120 @@
+"""What needs the scripted Asterisk: a thousand deaths of ctid, bursts, a steady stream, a soak."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.postgres import PrivatePostgres
+from lab.scripted_stage import ScriptedStage, ctid_kill
+from lab.strain import Strain, burst, soak
+from tests.faults.campaigns import Result
+
+KILLS_AT_ONCE = 50
+"""Between two audits."""
+RATE = 5_000
+"""Events per second of the steady stream (Q6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exercise:
+    """One way to strain ctid.
+
+    Attributes:
+        full: Kills, bursts or minutes of a full run.
+        run: (seed, how much) -> results.
+    """
+
+    name: str
+    full: int
+    run: Callable[[int, int], AsyncIterator[Result]]
+
+
+async def _killed(seed: int, count: int) -> AsyncIterator[Result]:
+    total = 0
+    with _postgres() as postgres:
+        while total < count:
+            began, wanted = time.monotonic(), min(KILLS_AT_ONCE, count - total)
+            async with ScriptedStage(_folder(), postgres=postgres, seed=seed + total, rate=5) as stage:
+                done = await ctid_kill(stage, count=wanted, seed=seed + total)
+            total += done.kills
+            yield Result(
+                "scripted-kill",
+                done.kills,
+                total,
+                done.calls,
+                time.monotonic() - began,
+                [f"L1 {text}" for text in done.differences],
+            )
+
+
+async def _burst(seed: int, count: int) -> AsyncIterator[Result]:
+    for turn in range(count):
+        yield await _strained("burst", seed + turn, turn + 1, lambda stage: burst(stage, 20_000, 2.0))
+
+
+async def _stream(seed: int, minutes: int) -> AsyncIterator[Result]:
+    seconds = minutes * 60.0
+    yield await _strained("stream", seed, minutes, lambda stage: burst(stage, round(RATE * seconds), seconds))
+
+
+async def _strained(
+    name: str, seed: int, total: int, strain: Callable[[ScriptedStage], Awaitable[Strain]]
+) -> Result:
+    """Strain a daemon that is cut off if it reads nothing for 100 ms."""
+    began = time.monotonic()
+    with _postgres() as postgres:
+        async with ScriptedStage(_folder(), postgres=postgres, seed=seed, write_timeout_ms=100) as stage:
+            done = await strain(stage)
+            worst = await stage.daemon.metric("ctid_loop_stall_max_seconds")
+            calls = (await stage.tell("stats"))["calls"]
+    print(
+        f"{name}: {done.events} events in {done.took:.1f} s, {done.cpu} of a core, worst stall {worst:.3f} s"
+    )
+    found = [f"L1 {text}" for text in done.differences]
+    found += [f"L1 {done.lost} events lost"] * bool(done.lost)
+    found += [f"L1 cut off {done.cut} times"] * bool(done.cut)
+    if done.stalls > done.box_stalls:
+        found.append(f"L1 {done.stalls} stalls over 100 ms; an idle loop on this box had {done.box_stalls}")
+    return Result(name, 1, total, calls, time.monotonic() - began, found)
+
+
+async def _soak(seed: int, minutes: int) -> AsyncIterator[Result]:
+    began = time.monotonic()
+    with _postgres() as postgres:
+        async with ScriptedStage(_folder(), postgres=postgres, seed=seed) as stage:
+            looks = await soak(stage, minutes, rate=5.0)
+            calls = (await stage.tell("stats"))["calls"]
+    spreads = {
+        "tasks": looks.spread(lambda one: one.tasks or 0),
+        "descriptors": looks.spread(lambda one: one.fds),
+        "series": looks.spread(lambda one: one.series),
+    }
+    slope = looks.rss_mib_per_hour
+    print(f"soak: RSS {looks.samples[-1].rss_mib:.0f} MiB, {slope:+.2f} MiB/h; spreads {spreads}")
+    found = [f"L1 resident memory grows by {slope:.2f} MiB/h"] * (slope >= 1)
+    found += [f"L1 {name} vary by {spread:.0f}" for name, spread in spreads.items() if spread > 5]
+    yield Result("soak", minutes, minutes, calls, time.monotonic() - began, found)
+
+
+def _folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="ctid-strained-"))
+
+
+def _postgres() -> PrivatePostgres:
+    return PrivatePostgres(_folder() / "postgres", fast=True)
+
+
+EXERCISES: Mapping[str, Exercise] = {
+    one.name: one
+    for one in (
+        Exercise("scripted-kill", 1_000, _killed),
+        Exercise("burst", 3, _burst),
+        Exercise("stream", 10, _stream),
+        Exercise("soak", 30, _soak),
+    )
+}
+"""By name. ``stream`` and ``soak`` are counted in minutes."""
