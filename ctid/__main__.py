@@ -174,22 +174,26 @@ def reconcile(
     system: str | None,
     as_json: bool,
 ) -> None:
-    """Compare a period with Asterisk's queue_log and CEL; exit 1 if anything differs.
+    """Compare a period with Asterisk's queue_log and CEL.
+
+    Exit 1 if anything differs, 2 if that can not be told.
 
     Nothing is changed. Calls that are not over yet are left out.
     """
     from ctid.reconcile import run as compare_period
 
     midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0)
-    outcome = _run(
-        compare_period(
-            config,
-            since=(since or midnight).astimezone(UTC),
-            until=(until or datetime.now()).astimezone(UTC),
-            queue=queue,
-            system=system,
-        )
+    work = compare_period(
+        config,
+        since=(since or midnight).astimezone(UTC),
+        until=(until or datetime.now()).astimezone(UTC),
+        queue=queue,
+        system=system,
     )
+    try:
+        outcome = _run(work)
+    except StoreError as error:
+        _fail([f"ctid: {error}"], 2)
     if as_json:
         click.echo(msgspec.json.encode(outcome).decode())
     else:

@@ -109,7 +109,7 @@ class Memory:
     def restore(self, centre: Centre) -> list[Fact]:
         """Make the core what it was; return the facts of what it was told since the checkpoint.
 
-        Without a checkpoint of this ctid and this log the core stays as it is, empty, and that
+        Without a checkpoint of this ctid and this whole log the core stays as it is, empty, and that
         is what is remembered from now on.
 
         Raises:
@@ -148,8 +148,22 @@ class Memory:
         except (OSError, msgspec.MsgspecError) as error:
             _log.warning("what was remembered can not be read; beginning anew", why=str(error))
             return None
-        is_ours = (found.log, found.version) == (str(self._log.id), self._version)
-        return found if is_ours else None
+        if (found.log, found.version) != (str(self._log.id), self._version):
+            return None
+        if not self._is_whole(found.number):
+            _log.warning("what was remembered is damaged; beginning anew, from the books")
+            return None
+        return found
+
+    def _is_whole(self, number: int) -> bool:
+        """Whether every input since is there: a core that was not told one of them would lie."""
+        if self._log.last < number:
+            return False
+        while records := self._log.read(number, _MOST_READ):
+            if [one for one, _ in records] != list(range(number + 1, number + 1 + len(records))):
+                return False
+            number = records[-1][0]
+        return number == self._log.last
 
     def _replay(self, centre: Centre, record: bytes) -> list[Fact]:
         inputs = [_DECODERS[name].decode(raw) for name, raw in _BATCH.decode(record)]

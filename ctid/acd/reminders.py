@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from ctid.acd.agent import Agent
 from ctid.acd.call import announced
 from ctid.acd.facts import AgentStateChanged, Fact, OfferRang, WrapUpStarted
@@ -21,7 +23,8 @@ def reminders(t: Tables) -> Iterator[Fact]:
     """Say what is open: each beginning that has no end yet, and what every agent does."""
     for call in t.calls.values():
         if call.is_known:
-            yield announced(call)
+            # Found under way: whoever is told gives an agent the pop back of the call he is in.
+            yield announced(msgspec.structs.replace(call, is_adopted=True))
             if call.routed is not None:
                 yield call.routed
     for entry in t.entries.values():

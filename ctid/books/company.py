@@ -56,5 +56,5 @@ class Company:
         return list(found.values())
 
     def _phones(self, group: Group) -> set[str]:
-        interfaces = {interface_of(record.channel) for record in group.records}
+        interfaces = map(interface_of, group.channels)
         return {interface for interface in interfaces if interface in self._agents}

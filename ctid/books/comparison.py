@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from errno import ENOENT
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from ctid.books.groups import Group, Groups
 from ctid.books.ledger import Difference, differences
 from ctid.books.period import read_period
 from ctid.books.queue_log import QueueLines
+from ctid.books.volumes import listing
 from ctid.store import ledger as tables
 from ctid.store.pool import Pool
 
@@ -100,6 +102,10 @@ async def compare(
 
 
 def _read(cel: Path, queue_log: Path, since: datetime, until: datetime) -> tuple[Groups, int]:
+    for book in (cel, queue_log):
+        if not book.exists() and not listing(book):
+            # No book is not an empty one, which would say that no call was ever made.
+            raise FileNotFoundError(ENOENT, "there is no such book", str(book))
     groups = Groups()
     places = 0
 

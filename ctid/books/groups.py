@@ -10,7 +10,7 @@ Pure: records in, groups out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -30,6 +30,8 @@ class Group(msgspec.Struct, kw_only=True, eq=False):
     Attributes:
         calls: Linkedids; open: those that have not ended.
         records, lines: In the order of the files.
+        began_at, last_at: Of the oldest and the newest record.
+        channels: Every channel's name, e.g. ``PJSIP/201-0000001a``.
         mark: Where in the reading the first record came; smaller is earlier.
         is_lost: Asterisk died while it was open.
     """
@@ -38,6 +40,9 @@ class Group(msgspec.Struct, kw_only=True, eq=False):
     open: set[str] = msgspec.field(default_factory=set)
     records: list[CelEvent] = msgspec.field(default_factory=list)
     lines: list[QueueLine] = msgspec.field(default_factory=list)
+    began_at: datetime = datetime.max.replace(tzinfo=UTC)
+    last_at: datetime = datetime.min.replace(tzinfo=UTC)
+    channels: set[str] = msgspec.field(default_factory=set)
     mark: int = 0
     is_lost: bool = False
 
@@ -51,13 +56,12 @@ class Group(msgspec.Struct, kw_only=True, eq=False):
         begun = {record.uniqueid for record in self.records if record.kind == "CHAN_START"}
         return self.calls <= begun
 
-    @property
-    def began_at(self) -> datetime:
-        return min(record.at for record in self.records)
-
-    @property
-    def last_at(self) -> datetime:
-        return max(record.at for record in self.records)
+    def take_in(self, record: CelEvent) -> None:
+        """Add the next record."""
+        self.records.append(record)
+        self.channels.add(record.channel)
+        self.began_at = min(self.began_at, record.at)
+        self.last_at = max(self.last_at, record.at)
 
 
 class Groups:
@@ -105,7 +109,7 @@ class Groups:
             group.open.add(record.linkedid)
             self._of_call[record.linkedid] = group
         self._of_leg[record.uniqueid] = group
-        group.records.append(record)
+        group.take_in(record)
         group.lines += self._stray.pop(record.uniqueid, ())
         if record.kind == "LINKEDID_END":
             group.open.discard(record.linkedid)
@@ -118,6 +122,9 @@ class Groups:
         one.calls |= two.calls
         one.open |= two.open
         one.records += two.records
+        one.channels |= two.channels
+        one.began_at = min(one.began_at, two.began_at)
+        one.last_at = max(one.last_at, two.last_at)
         one.lines = sorted(one.lines + two.lines, key=lambda line: line.at)
         one.mark = min(one.mark, two.mark)
         return one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,6 +16,8 @@ from ctid.books.queue_log import QueueLine
 SLACK: Final = timedelta(seconds=2.5)
 #: What one hang-up leads to is over within this.
 _TEARDOWN: Final = timedelta(seconds=0.3)
+#: Kinds of records about something that ends.
+_ENDS: Final = frozenset({"BRIDGE_EXIT", "HANGUP", "APP_END", "STREAM_END"})
 _INSTANT: Final = timedelta(microseconds=1)
 
 
@@ -152,24 +155,34 @@ def note_partings(records: Sequence[CelEvent], by_channel: Mapping[str, Leg]) ->
     """Find who hung up: each HANGUP names the channel whose far end wanted to go.
 
     That wish came before everything that it led to, also on other channels.
+
+    Args:
+        records: In order of time.
     """
+    led_to: dict[str, list[datetime]] = {}
+    for record in records:
+        if record.kind in _ENDS:
+            led_to.setdefault(record.linkedid, []).append(record.at)
     for record in records:
         source = (
             by_channel.get(str(record.extra.get("hangupsource", ""))) if record.kind == "HANGUP" else None
         )
         if source is None or source.parting_at is not None:
             continue
-        source.parting_at = _parting(records, record.linkedid, source) - _INSTANT
+        source.parting_at = _parting(led_to[record.linkedid], source) - _INSTANT
 
 
-def _parting(records: Sequence[CelEvent], linkedid: str, source: Leg) -> datetime:
-    """When the first thing happened that the hang-up of this leg led to."""
+def _parting(ends: Sequence[datetime], source: Leg) -> datetime:
+    """When the first thing happened that the hang-up of this leg led to.
+
+    Args:
+        ends: When something ended in the same call, in order.
+    """
     gone_at = source.gone_at or source.began_at
     # A talk may be shorter than what is looked through: not before he was brought together with anybody.
     begin = max(gone_at - _TEARDOWN, source.bridged_at or source.began_at)
-    near = [one for one in records if one.linkedid == linkedid and begin <= one.at <= gone_at]
-    ends = ("BRIDGE_EXIT", "HANGUP", "APP_END", "STREAM_END")
-    return min((one.at for one in near if one.kind in ends), default=gone_at)
+    place = bisect_left(ends, begin)
+    return ends[place] if place < len(ends) and ends[place] <= gone_at else gone_at
 
 
 def cause_of(record: CelEvent) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from ctid.books.translation import events_of
 _log = structlog.get_logger()
 
 _POLL_SECONDS: Final = 0.05
+_LONGEST_SILENCE: Final = timedelta(days=1)
 _LATE_SECONDS: Final = 0.5
 """CEL passes through a queue inside Asterisk: so late a record may be when its moment is over."""
 
@@ -126,12 +127,23 @@ class Reading:
         return sorted(told, key=lambda event: event.at)
 
     def due(self, now: datetime) -> list[Group]:
-        """Return the groups that are over since before ``now``; those before our time are forgotten."""
+        """Return the groups that are over since before ``now``; those before our time are forgotten.
+
+        So are those of which the books say nothing for a day: their end is not in there.
+        """
+        self._forget_silent()
         closed = [group for group in self.groups if group.is_closed and group.last_at <= now]
         for group in closed:
             if not group.is_whole or group.last_at < self._since:
                 self.groups.take(group)
         return [group for group in closed if group.is_whole and group.last_at >= self._since]
+
+    def _forget_silent(self) -> None:
+        newest = self.groups.heard_at
+        for group in list(self.groups):
+            if newest is not None and group.last_at <= newest - _LONGEST_SILENCE and not group.is_closed:
+                _log.warning("the books do not tell the end of a call", call=min(group.calls))
+                self.groups.take(group)
 
     def done(self, group: Group) -> None:
         """The group was compared: it is not needed any more."""

@@ -112,12 +112,12 @@ class Reconciler:
         return now - self._settled_at >= self._after
 
     async def _compare(self, due: Sequence[Group]) -> None:
+        if not due:
+            return
         company = Company(self._reading.groups, self._agents())
         rules = self._rules()
         told = [(group, company.facts_of(group, rules)) for group in due]
         calls = sorted({call for group in due for call in group.calls})
-        if not calls:
-            return
         rows = await rows_of(self._pool, system=self._system(), calls=calls)
         for group, facts in told:
             self._judge(group, differences(facts, rows.of(group.calls)))

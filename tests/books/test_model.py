@@ -153,6 +153,8 @@ def in_company(groups: Iterable[Group]) -> list[Group]:
             group.records = other.records + group.records
             group.lines = other.lines + group.lines
             group.is_lost |= other.is_lost
+            group.began_at = min(group.began_at, other.began_at)
+            group.last_at = max(group.last_at, other.last_at)
         joined.append(group)
     return joined
 
