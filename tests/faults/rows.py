@@ -100,7 +100,8 @@ def readme() -> str:
 
 def without_test() -> set[str]:
     """Return the required rows that no test names."""
-    return {row for row in REQUIRED if not tests_by_row()[row]}
+    tests = tests_by_row()
+    return {row for row in REQUIRED if not tests[row]}
 
 
 def main() -> None:
