@@ -175,8 +175,8 @@ def _folders(loaded: Settings, config: Path) -> Iterator[Finding]:
 
 
 def _books(loaded: Settings, config: Path) -> Iterator[Finding]:
-    for key, look in (("queue_log", condition.of_queue_log), ("cel", condition.of_cel)):
-        level, text = look(getattr(loaded.asterisk, key))
+    for key, judge in (("queue_log", condition.of_queue_log), ("cel", condition.of_cel)):
+        level, text = judge(getattr(loaded.asterisk, key))
         yield Finding(level, "book", text if level == "ok" else f"{config}: asterisk.{key}: {text}")
 
 

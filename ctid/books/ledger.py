@@ -102,7 +102,7 @@ def _calls(books: Mapping[type[Fact], list[Fact]], rows: Sequence[CallRow]) -> I
             yield _call(
                 call, f"began {_told(started.at)}, not {_told(row.began_at)}", started, is_counted=True
             )
-        elif started.caller_number and not row.caller_number:
+        elif row.adopted and started.caller_number and not row.caller_number:
             yield _call(call, "who called is missing", started, is_counted=True)
         if call in routed and row.line is None:
             yield _call(call, "how it was routed is missing", routed[call])

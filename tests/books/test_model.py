@@ -13,14 +13,13 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 
 from ctid.acd import facts as f
-from ctid.acd.call import interface_of
 from ctid.acd.facts import Fact
 from ctid.acd.rules import QueueRule
 from ctid.books.cel import CelReader
+from ctid.books.company import Company
 from ctid.books.groups import Group, Groups
 from ctid.books.ledger import Difference, differences
 from ctid.books.queue_log import QueueLines
-from ctid.books.shadow import facts_of
 from ctid.store.ledger import CallRow, OfferRow, Rows, TalkRow, VisitRow
 from lab.channels import member_of
 from lab.switchboard import Switchboard
@@ -140,37 +139,9 @@ def read(board: Switchboard) -> Groups:
     return groups
 
 
-def in_company(groups: Iterable[Group]) -> list[Group]:
-    """Join groups in which one phone had two legs at a time: an agent's consultation is no talk of its own.
-
-    Asterisk's books tie a consult call to the caller's only if it becomes a transfer.
-    """
-    joined: list[Group] = []
-    for group in sorted(groups, key=lambda one: one.began_at):
-        for other in [one for one in joined if _share_a_phone(one, group)]:
-            joined.remove(other)
-            group.calls |= other.calls
-            group.records = other.records + group.records
-            group.lines = other.lines + group.lines
-            group.is_lost |= other.is_lost
-            group.began_at = min(group.began_at, other.began_at)
-            group.last_at = max(group.last_at, other.last_at)
-        joined.append(group)
-    return joined
-
-
-def _share_a_phone(one: Group, two: Group) -> bool:
-    phones = [
-        {interface_of(record.channel) for record in group.records if "/trunk" not in record.channel}
-        for group in (one, two)
-    ]
-    return bool(phones[0] & phones[1]) and two.began_at <= one.last_at
-
-
-def contradictions(tables: Tables, group: Group) -> list[Difference]:
+def contradictions(tables: Tables, company: Company, group: Group) -> list[Difference]:
     """What the books say otherwise than the tables, about calls that are over."""
-    told = facts_of(group.records, group.lines, rules=RULES, agents=AGENTS, is_lost=group.is_lost)
-    return differences(told, tables.rows(group.calls))
+    return differences(company.facts_of(group, RULES), tables.rows(group.calls))
 
 
 class FloorWithBooks(Floor):
@@ -183,12 +154,13 @@ class FloorWithBooks(Floor):
         tables.apply(self.watched.facts)
         groups = list(read(self.board))
         assert all(group.is_closed for group in groups)
-        for group in in_company(groups):
-            found = contradictions(tables, group)
+        company = Company(groups, AGENTS)
+        for group in groups:
+            found = contradictions(tables, company, group)
             if not self.was_cut:
                 assert not found, (found, group.lines)
             tables.apply(fact for one in found for fact in one.repair)
-            assert not contradictions(tables, group), found
+            assert not contradictions(tables, company, group), found
         self._every_stay_ends_once(tables)
 
     def _every_stay_ends_once(self, tables: Tables) -> None:
