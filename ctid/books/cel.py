@@ -23,7 +23,10 @@ FIELDS: Final = 14
 USER_DEFINED: Final = "USER_DEFINED"
 
 _FIELD: Final = rb'"([^"\0]*+(?:""[^"\0]*+)*+)"'
-_RECORD: Final = re.compile(_FIELD + (rb"," + _FIELD) * 12 + rb"(?:," + _FIELD + rb")?+\r?\n")
+#: Asterisk's own word, or one of our dialplan's: nothing that a caller writes, so no quote in it. Where a
+#: record begins must not depend on what was read before.
+_TYPE: Final = rb'"([^"\0\r\n]{1,80})"'
+_RECORD: Final = re.compile(_TYPE + (rb"," + _FIELD) * 12 + rb"(?:," + _FIELD + rb")?+\r?\n")
 _OPEN: Final = rb'"[^"\0]*+(?:""[^"\0]*+)*+(?:"\r?)?'
 _UNFINISHED: Final = re.compile(
     rb"(?:" + _FIELD.replace(b"(", b"(?:", 1) + rb",){0,13}(?:" + _OPEN + rb")?\Z"
