@@ -51,6 +51,7 @@ from ctid.store.leader import Leadership
 from ctid.store.pool import Pool
 from ctid.store.segments import SegmentLog
 from ctid.store.users import Users
+from ctid.store.whole import write_whole
 from ctid.views import FloorViews
 from ctid.web.hub import Hub
 from ctid.web.server import MetricsServer, WebServer
@@ -258,7 +259,9 @@ class Daemon:
 
     def _keep_routes(self, policy: Policy) -> None:
         """For a day without ctid."""
-        _write_whole(self._settings.state_dir / "last-good-routes.json", last_good_routes(policy))
+        file = self._settings.state_dir / "last-good-routes.json"
+        # Read by Asterisk's user (scripts/agi) on a day without us; there is no caller in it.
+        write_whole(file, last_good_routes(policy).encode(), mode=0o644)
 
     def _adopt(self, policy: Policy) -> list[str]:
         """Go by another policy from now on; return what of it waits for a restart."""
@@ -447,12 +450,3 @@ def _pop_key(folder: Path) -> bytes:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             out.write(key)
         return key
-
-
-def _write_whole(file: Path, text: str) -> None:
-    """Replace ``file``: whoever reads it sees the old one or the new one, never half."""
-    fresh = file.with_suffix(".new")
-    fresh.write_text(text, encoding="utf-8")
-    with fresh.open("rb+") as written:
-        os.fsync(written.fileno())
-    fresh.replace(file)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
@@ -30,6 +29,7 @@ from ctid.ami import events as ami
 from ctid.ami.events import AmiEvent, Gap, LinkLost, Snapshot
 from ctid.errors import LogUnavailable
 from ctid.store.segments import SegmentLog
+from ctid.store.whole import write_whole
 
 _log = structlog.get_logger()
 
@@ -117,7 +117,7 @@ class Memory:
         """
         checkpoint = self._read()
         if checkpoint is None:
-            _write_whole(self._file, self._checkpoint(centre))
+            write_whole(self._file, self._checkpoint(centre))
             return []
         centre.restore(checkpoint.state)
         self.is_restored = True
@@ -227,7 +227,7 @@ class Memory:
         number, state = self._log.last, self._checkpoint(centre)
         try:
             await settled()
-            await asyncio.to_thread(_write_whole, self._file, state)
+            await asyncio.to_thread(write_whole, self._file, state)
             await asyncio.to_thread(self._log.forget, number)
         except (OSError, LogUnavailable) as error:
             self._has_hole = self._has_hole or not self._file.exists()
@@ -249,12 +249,3 @@ def apply(centre: Centre, inputs: Iterable[Input]) -> Iterable[Step]:
                 pass  # a snapshot was asked for, and follows
             case _:
                 yield centre.receive(one)
-
-
-def _write_whole(file: Path, data: bytes) -> None:
-    fresh = file.with_suffix(".new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(file)

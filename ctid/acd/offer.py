@@ -89,8 +89,12 @@ def ring(offer: Offer, at: datetime) -> tuple[Offer, OfferRang | None]:
     """Take a ringing sign; only the first one, and only before the answer, says anything."""
     if offer.stage is not Stage.OFFERED:
         return offer, None
-    after = max(at - offer.offered_at, ZERO)
-    rang = OfferRang(
+    return _replace(offer, rang_at=at), rung(offer, at)
+
+
+def rung(offer: Offer, at: datetime) -> OfferRang:
+    """State that the phone rings since ``at``."""
+    return OfferRang(
         at=at,
         call=offer.call,
         queue=offer.queue,
@@ -98,9 +102,8 @@ def ring(offer: Offer, at: datetime) -> tuple[Offer, OfferRang | None]:
         agent=offer.agent,
         interface=offer.interface,
         leg=offer.leg,
-        after=after,
+        after=max(at - offer.offered_at, ZERO),
     )
-    return _replace(offer, rang_at=at), rang
 
 
 def answer(offer: Offer, at: datetime) -> Offer:

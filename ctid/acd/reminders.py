@@ -12,8 +12,8 @@ import msgspec
 
 from ctid.acd.agent import Agent
 from ctid.acd.call import announced
-from ctid.acd.facts import AgentStateChanged, Fact, OfferRang, WrapUpStarted
-from ctid.acd.offer import made
+from ctid.acd.facts import AgentStateChanged, Fact, WrapUpStarted
+from ctid.acd.offer import made, rung
 from ctid.acd.queue_entry import joined
 from ctid.acd.tables import Tables
 from ctid.acd.talk import started
@@ -34,16 +34,7 @@ def reminders(t: Tables) -> Iterator[Fact]:
     for offer in t.offers.values():
         yield made(offer)
         if offer.rang_at is not None:
-            yield OfferRang(
-                at=offer.rang_at,
-                call=offer.call,
-                queue=offer.queue,
-                joined_at=offer.joined_at,
-                agent=offer.agent,
-                interface=offer.interface,
-                leg=offer.leg,
-                after=offer.rang_at - offer.offered_at,
-            )
+            yield rung(offer, offer.rang_at)
     for talk in t.talks.values():
         yield started(talk)
 

@@ -135,6 +135,27 @@ def _end(end: f.CallEnded, row: CallRow) -> Iterator[Difference]:
         yield _call(end.call, what, end, is_counted=True)
 
 
+_LEDGERS: Final[Mapping[type[Fact], Ledger]] = {
+    f.CallerLeft: "visits",
+    f.OfferEnded: "offers",
+    f.TalkEnded: "talks",
+}
+
+
+def _about(
+    end: f.CallerLeft | f.OfferEnded | f.TalkEnded, what: str, *repair: Fact, is_counted: bool = False
+) -> Difference:
+    return Difference(
+        ledger=_LEDGERS[type(end)],
+        call=end.call,
+        about=end.about,
+        queue=end.queue,
+        what=what,
+        repair=repair,
+        is_counted=is_counted,
+    )
+
+
 # -- stays in queues ----------------------------------------------------------
 
 
@@ -153,28 +174,16 @@ def _visits(books: Mapping[type[Fact], list[Fact]], rows: Sequence[VisitRow]) ->
         joined = joins.get((left.call, left.queue, left.joined_at))
         if row is None:
             repair = [fact for fact in (joined, left) if fact is not None]
-            yield _visit(left, f"the stay in the queue is missing ({left.outcome})", *repair)
+            yield _about(left, f"the stay in the queue is missing ({left.outcome})", *repair)
         elif what := _visit_differs(left, row):
             waited = left.waited + (left.joined_at - row.joined_at)
             mended = msgspec.structs.replace(left, joined_at=row.joined_at, waited=max(waited, f.ZERO))
             is_counted = row.outcome not in (None, "unknown_end")
-            yield _visit(left, what, mended, is_counted=is_counted)
+            yield _about(left, what, mended, is_counted=is_counted)
     for row in extra:
         if row.outcome not in ("join_empty", "full"):
             what = f"a stay from {_told(row.joined_at)} ({row.outcome}) that the books do not have"
             yield Difference(ledger="visits", call=row.call, about=row.queue, queue=row.queue, what=what)
-
-
-def _visit(left: f.CallerLeft, what: str, *repair: Fact, is_counted: bool = False) -> Difference:
-    return Difference(
-        ledger="visits",
-        call=left.call,
-        about=left.queue,
-        queue=left.queue,
-        what=what,
-        repair=repair,
-        is_counted=is_counted,
-    )
 
 
 def _visit_differs(left: f.CallerLeft, row: VisitRow) -> str:
@@ -199,18 +208,12 @@ def _offers(books: Mapping[type[Fact], list[Fact]], rows: Sequence[OfferRow]) ->
     for key, end in ends.items():
         row = known.pop(key, None)
         if row is None or row.offered_at is None:
-            yield _offer(end, f"the ringing is missing ({end.outcome})", made[key], end)
+            yield _about(end, f"the ringing is missing ({end.outcome})", made[key], end)
         elif row.outcome in (None, "unknown_end") and end.outcome != row.outcome:
-            yield _offer(end, f"ended as {end.outcome}, not {row.outcome or 'at all'}", end)
+            yield _about(end, f"ended as {end.outcome}, not {row.outcome or 'at all'}", end)
     for (call, leg), row in known.items():
         what = f"a ringing ({row.outcome}) that the books do not have"
         yield Difference(ledger="offers", call=call, about=leg, what=what)
-
-
-def _offer(end: f.OfferEnded, what: str, *repair: Fact) -> Difference:
-    return Difference(
-        ledger="offers", call=end.call, about=end.leg, queue=end.queue, what=what, repair=repair
-    )
 
 
 # -- talks --------------------------------------------------------------------
@@ -232,7 +235,7 @@ def _talks(books: Mapping[type[Fact], list[Fact]], rows: Sequence[TalkRow]) -> I
         start, done = begun.get((end.call, end.leg, end.began_at)), handled.get((end.call, end.leg))
         if row is None:
             repair = [fact for fact in (start, end, done) if fact is not None]
-            yield _talk(end, f"the talk of {end.agent} is missing", *repair)
+            yield _about(end, f"the talk of {end.agent} is missing", *repair)
         elif what := _talk_differs(end, row):
             late = (end.began_at - row.began_at) + end.talked
             mended: list[Fact] = [
@@ -240,22 +243,10 @@ def _talks(books: Mapping[type[Fact], list[Fact]], rows: Sequence[TalkRow]) -> I
             ]
             if done is not None and not row.handled:
                 mended.append(done)
-            yield _talk(end, what, *mended, is_counted=row.ended_by not in (None, "unknown_end"))
+            yield _about(end, what, *mended, is_counted=row.ended_by not in (None, "unknown_end"))
     for row in extra:
         what = f"a talk from {_told(row.began_at)} that the books do not have"
         yield Difference(ledger="talks", call=row.call, about=row.leg, what=what)
-
-
-def _talk(end: f.TalkEnded, what: str, *repair: Fact, is_counted: bool = False) -> Difference:
-    return Difference(
-        ledger="talks",
-        call=end.call,
-        about=end.leg,
-        queue=end.queue,
-        what=what,
-        repair=repair,
-        is_counted=is_counted,
-    )
 
 
 def _talk_differs(end: f.TalkEnded, row: TalkRow) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,7 @@ from ctid.books.follow import Follower, Position
 from ctid.books.groups import Group, Groups
 from ctid.books.queue_log import QueueLines
 from ctid.books.translation import events_of
+from ctid.store.whole import write_whole
 
 _log = structlog.get_logger()
 
@@ -156,7 +156,7 @@ class Reading:
         self._marks = {mark: places for mark, places in self._marks.items() if mark >= first}
         if place != self._saved:
             try:
-                await asyncio.to_thread(_write, self._checkpoint, place)
+                await asyncio.to_thread(write_whole, self._checkpoint, msgspec.json.encode(place))
             except OSError as error:
                 _log.warning("the place in the books can not be kept", why=str(error))
                 return
@@ -173,10 +173,3 @@ def _read(checkpoint: Path) -> Places | None:
         return msgspec.json.decode(checkpoint.read_bytes(), type=Places)
     except (OSError, msgspec.MsgspecError):
         return None  # from the beginning: more work, the same outcome
-
-
-def _write(checkpoint: Path, place: Places) -> None:
-    fresh = checkpoint.with_suffix(".new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-        out.write(msgspec.json.encode(place))
-    fresh.replace(checkpoint)
