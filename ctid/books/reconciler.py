@@ -80,6 +80,7 @@ class Reconciler:
         self._after = after
         self._now = now
         self._tries: Counter[str] = Counter()
+        self._mended_at: dict[str, datetime] = {}
         self._standing: dict[tuple[Ledger, str, str], Difference] = {}
         self._repaired: Counter[str] = Counter()
         self._settled_at: datetime | None = None
@@ -92,7 +93,7 @@ class Reconciler:
             await self._reading.read()
             if self._has_settled():
                 try:
-                    await self._compare(self._reading.due(self._now() - self._after)[:_AT_ONCE])
+                    await self._compare(self._due()[:_AT_ONCE])
                 except StoreError:
                     self._settled_at = None
             if loop.time() - saved_at > _SAVE_SECONDS:
@@ -104,12 +105,16 @@ class Reconciler:
         """Whether there was time since the last disturbance for everything to be written down."""
         now = self._now()
         if not self._is_settled():
-            # Facts are always under way somewhere; only a backlog that stays is a disturbance.
-            if self._settled_at is not None and now - self._settled_at > self._after:
-                self._settled_at = None
+            self._settled_at = None
             return False
         self._settled_at = self._settled_at or now
         return now - self._settled_at >= self._after
+
+    def _due(self) -> list[Group]:
+        """What is over for long enough, and was not mended just now: that is under way to PostgreSQL."""
+        long_ago = self._now() - self._after
+        due = self._reading.due(long_ago)
+        return [group for group in due if self._mended_at.get(min(group.calls), long_ago) <= long_ago]
 
     async def _compare(self, due: Sequence[Group]) -> None:
         if not due:
@@ -133,6 +138,7 @@ class Reconciler:
         mendable = [one for one in found if one.repair]
         if mendable and self._tries[name] < _TRIES:
             self._tries[name] += 1
+            self._mended_at[name] = self._now()
             self._mend(mendable, is_first=self._tries[name] == 1)
             return  # and look at it once more
         for one in found:
@@ -140,6 +146,7 @@ class Reconciler:
             if len(self._standing) < _MOST_KEPT:
                 self._standing[one.ledger, one.call, one.about] = one
         del self._tries[name]
+        self._mended_at.pop(name, None)
         self._reading.done(group)
 
     def _mend(self, found: Sequence[Difference], *, is_first: bool) -> None:
