@@ -329,7 +329,9 @@ def ledger_of_recordings(rows: Rows, books: Books, calls: dict[str, CelCall]) ->
         elif file is not None:
             yield from (f"recording {name}: {text}" for text in _file(row, file))
         call = named.pop(name, None)
-        if call is None and row["call"] in calls and calls[row["call"]].ended is not None:
+        # Whoever hangs up between MixMonitor and the dialplan's next line has a file, and no word in CEL.
+        is_named = call is not None or file is not None
+        if not is_named and row["call"] in calls and calls[row["call"]].ended is not None:
             yield f"recording {name} of call {row['call']}, but the dialplan did not name it there"
         elif call is not None and row["call"] != call.linkedid:
             yield f"recording {name} belongs to call {call.linkedid}, not {row['call']}"
