@@ -123,13 +123,13 @@ def can_mount() -> bool:
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path, *, mebibytes: int) -> Iterator[None]:
-    """Make ``folder`` (empty) a disk of so many mebibytes of its own: a tmpfs. Root only."""
+def small_disk(folder: Path, *, kibibytes: int) -> Iterator[Path]:
+    """Make ``folder`` (empty) a disk of so many kibibytes of its own: a tmpfs. Root only."""
     folder.mkdir(parents=True, exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "tmpfs", str(folder)]
     subprocess.run(mount, check=True, capture_output=True)
     try:
-        yield
+        yield folder
     finally:
         # Lazily: whoever still has a file open there keeps it until he closes it.
         subprocess.run(["umount", "-l", str(folder)], check=True, capture_output=True)

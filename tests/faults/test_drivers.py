@@ -82,10 +82,10 @@ def test_no_file_may_grow(tmp_path: Path) -> None:
 def test_a_small_disk_is_full_and_has_room_again(tmp_path: Path) -> None:
     """Where we may mount."""
     if not can_mount():
-        with pytest.raises(subprocess.CalledProcessError), small_disk(tmp_path / "disk", mebibytes=1):
+        with pytest.raises(subprocess.CalledProcessError), small_disk(tmp_path / "disk", kibibytes=1024):
             pass
         return
-    with small_disk(tmp_path / "disk", mebibytes=1), Writer(tmp_path / "disk" / "file") as writer:
+    with small_disk(tmp_path / "disk", kibibytes=1024), Writer(tmp_path / "disk" / "file") as writer:
         with filled(tmp_path / "disk"):
             for _ in range(5):  # the page that the file already has is still its own
                 said = writer.write()

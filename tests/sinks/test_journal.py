@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 import signal
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -28,6 +27,7 @@ from ctid.store.pool import Pool
 from ctid.store.segments import SegmentLog
 from lab.postgres import PrivatePostgres
 from tests.fakes_facts import BEGIN, answered_call
+from tests.faults.drivers import small_disk
 
 LOST = """
 select place from spool, generate_series(1, applied) as place
@@ -476,18 +476,11 @@ async def test_damaged_records_are_counted_and_passed_over(pool: Pool, folder: P
     assert await lost(pool) == [2, len(calls(1))]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(name="small_disk")
+def _small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB of its own."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("may not mount a tmpfs here")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with small_disk(tmp_path / "disk", kibibytes=256) as place:
+        yield place
 
 
 async def test_a_full_disk_of_our_own_is_survived(
