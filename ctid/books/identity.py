@@ -30,7 +30,8 @@ def renamed(events: Sequence[AmiEvent], rows: Rows) -> list[AmiEvent]:
         rows: What our tables say about the calls in them.
 
     Returns:
-        In order of time again.
+        In the same order, although a renamed beginning may now be dated after what followed on it:
+        the core goes by the order.
     """
     calls = {row.call: row.began_at for row in rows.calls if row.began_at is not None}
     visits: dict[tuple[str, str], list[datetime]] = {}
@@ -39,8 +40,7 @@ def renamed(events: Sequence[AmiEvent], rows: Rows) -> list[AmiEvent]:
     talks: dict[str, list[datetime]] = {}
     for talk in rows.talks:
         talks.setdefault(talk.leg, []).append(talk.began_at)
-    told = [_renamed(event, calls, visits, talks) for event in events]
-    return sorted(told, key=lambda event: event.at)
+    return [_renamed(event, calls, visits, talks) for event in events]
 
 
 def _renamed(

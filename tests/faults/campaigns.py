@@ -8,6 +8,7 @@ async with Rig(folder, seed=7) as rig:
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -112,6 +113,15 @@ async def _kill_daemon(rig: Rig) -> int:
     return 1
 
 
+async def _lose_host(rig: Rig) -> int:
+    """Kill ctid and lose its disk: another host takes over, which knows PostgreSQL and the books only."""
+    await rig.daemon.kill()
+    shutil.rmtree(rig.daemon.folder / "state")
+    (rig.daemon.folder / "state").mkdir()
+    await rig.daemon.start()
+    return 1
+
+
 async def _stop_daemon(rig: Rig) -> int:
     code = await drivers.stop_daemon(rig)
     if code:
@@ -176,6 +186,7 @@ async def _kill_asterisk(rig: Rig) -> int:
 
 _ALL = (
     Campaign("ctid-kill", _kill_daemon, full=100, quick=5),
+    Campaign("host-loss", _lose_host, full=30, quick=3),
     Campaign("ctid-stop", _stop_daemon, full=50, quick=3),
     Campaign("ctid-freeze", _freeze_daemon, full=30, quick=2, group=5),
     Campaign("pg-stop", _stop_postgres, full=100, quick=5, pause=(0.2, 2.0)),

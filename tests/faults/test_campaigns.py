@@ -45,6 +45,11 @@ async def test_ctid_is_killed(tmp_path: Path) -> None:
     assert await differences(tmp_path, "ctid-kill") == []
 
 
+async def test_the_host_is_lost(tmp_path: Path) -> None:
+    """F28, F25: ctid dies and its disk with it; who takes over has PostgreSQL and the books, nothing else."""
+    assert await differences(tmp_path, "host-loss") == []
+
+
 async def test_ctid_is_stopped_and_started(tmp_path: Path) -> None:
     """F27: SIGTERM under calls, exit code 0, nothing lost."""
     assert await differences(tmp_path, "ctid-stop") == []
