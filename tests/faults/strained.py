@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,21 +83,30 @@ async def _strained(
 
 
 async def _soak(seed: int, minutes: int) -> AsyncIterator[Result]:
+    """A quiet day. First a busy minute and a half, after which caches of bounded size are full."""
     began = time.monotonic()
     with _postgres() as postgres:
         async with ScriptedStage(_folder(), postgres=postgres, seed=seed) as stage:
+            await stage.tell("burst", WARM_UP_EVENTS, WARM_UP_EVENTS / RATE)
             looks = await soak(stage, minutes, rate=5.0)
             calls = (await stage.tell("stats"))["calls"]
-    spreads = {
-        "tasks": looks.spread(lambda one: one.tasks or 0),
-        "descriptors": looks.spread(lambda one: one.fds),
-        "series": looks.spread(lambda one: one.series),
+    drifts = {
+        "tasks": _drift([one.tasks or 0 for one in looks.samples]),
+        "descriptors": _drift([one.fds for one in looks.samples]),
+        "series": _drift([one.series for one in looks.samples]),
     }
     slope = looks.rss_mib_per_hour
-    print(f"soak: RSS {looks.samples[-1].rss_mib:.0f} MiB, {slope:+.2f} MiB/h; spreads {spreads}")
+    rss = " ".join(f"{one.rss_mib:.1f}" for one in looks.samples[:: max(1, len(looks.samples) // 15)])
+    print(f"soak: resident MiB {rss}: {slope:+.2f} MiB/h; drifts {drifts}")
     found = [f"L1 resident memory grows by {slope:.2f} MiB/h"] * (slope >= 1)
-    found += [f"L1 {name} vary by {spread:.0f}" for name, spread in spreads.items() if spread > 5]
+    found += [f"L1 {name} drift by {drift:+g}" for name, drift in drifts.items() if abs(drift) > 5]
     yield Result("soak", minutes, minutes, calls, time.monotonic() - began, found)
+
+
+def _drift(looks: Sequence[int]) -> float:
+    """How much more there is in the last third than in the first; a pool that breathes is no drift."""
+    third = max(1, len(looks) // 3)
+    return statistics.median(looks[-third:]) - statistics.median(looks[:third])
 
 
 def _folder() -> Path:
