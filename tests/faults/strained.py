@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -15,6 +17,9 @@ from tests.faults.campaigns import Result
 
 KILLS_AT_ONCE = 50
 """Between two audits."""
+OUTAGE_EVENTS = 720_000
+"""An hour at 200 events per second (Q5)."""
+WARM_UP_EVENTS = 480_000
 RATE = 5_000
 """Events per second of the steady stream (Q6)."""
 
@@ -82,6 +87,29 @@ async def _strained(
     return Result(name, 1, total, calls, time.monotonic() - began, found)
 
 
+async def _outage(seed: int, count: int) -> AsyncIterator[Result]:
+    """An hour without PostgreSQL, with as many events as in an hour, in two and a half minutes (F12)."""
+    for turn in range(count):
+        began = time.monotonic()
+        with _postgres() as postgres:
+            async with ScriptedStage(_folder(), postgres=postgres, seed=seed + turn) as stage:
+                postgres.stop("immediate")
+                told = await stage.tell("burst", OUTAGE_EVENTS, OUTAGE_EVENTS / RATE)
+                spooled = await stage.daemon.metric("ctid_spool_facts")
+                size = await stage.daemon.metric("ctid_spool_bytes")
+                back = time.monotonic()
+                postgres.start()
+                while await stage.daemon.metric("ctid_spool_facts") > RATE:
+                    await asyncio.sleep(0.2)
+                drained = time.monotonic() - back
+                found = await stage.settled(120)
+                calls = (await stage.tell("stats"))["calls"]
+        print(f"outage: {told['burst']} events, {spooled:.0f} facts spooled in {size / 2**20:.0f} MiB")
+        print(f"outage: applied {drained:.1f} s after PostgreSQL was back, {spooled / drained:.0f} facts/s")
+        took = time.monotonic() - began
+        yield Result("outage", 1, turn + 1, calls, took, [f"L1 {text}" for text in found])
+
+
 async def _soak(seed: int, minutes: int) -> AsyncIterator[Result]:
     """A quiet day. First a busy minute and a half, after which caches of bounded size are full."""
     began = time.monotonic()
@@ -123,6 +151,7 @@ EXERCISES: Mapping[str, Exercise] = {
         Exercise("scripted-kill", 1_000, _killed),
         Exercise("burst", 3, _burst),
         Exercise("stream", 10, _stream),
+        Exercise("outage", 1, _outage),
         Exercise("soak", 30, _soak),
     )
 }
