@@ -10,6 +10,7 @@ Pure: records of whole calls in, events out, in order of time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -21,6 +22,7 @@ from ctid.books.cel import CelEvent
 from ctid.books.pieces import SLACK, Leg, Stay, cause_of, legs_of, note_exits, note_partings, number, stays_of
 from ctid.books.queue_log import QueueLine
 
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 #: How a stay ended, by the verb of queue_log: what QUEUESTATUS would have said; empty: nothing.
 _EXITS: Final = {
     "ABANDON": "",
@@ -86,9 +88,9 @@ class _Telling:
             2,
             ami.Newchannel(
                 **_of(record),
-                caller_number=record.number,
-                caller_name=record.name,
-                exten=record.exten,
+                caller_number=_plain(record.number),
+                caller_name=_plain(record.name),
+                exten=_plain(record.exten),
                 context=record.context,
             ),
         )
@@ -264,7 +266,7 @@ class _Telling:
                         **_about(caller, stay.began_at),
                         queue=stay.queue,
                         position=number(line.data[-1:]),
-                        caller_number=line.data[1] if len(line.data) > 2 else "",
+                        caller_number=_plain(line.data[1]) if len(line.data) > 2 else "",
                     ),
                 )
             elif line.verb == "CONNECT":
@@ -344,7 +346,17 @@ def _of(record: CelEvent) -> dict[str, Any]:
 
 
 def _text(record: CelEvent, key: str) -> str:
-    return str(record.extra.get(key, ""))
+    return _plain(str(record.extra.get(key, "")))
+
+
+def _plain(text: str) -> str:
+    """Return ``text``, or nothing if there is a control character in it: no number or name has one.
+
+    Callers can send them (a SIP user part is percent-decoded), and the books keep them; on AMI they
+    damage the event, which is quarantined. What is cut off or blanked out might pass for a
+    number that somebody has, so the whole is worth nothing; the call is counted all the same.
+    """
+    return "" if _CONTROL.search(text) else text
 
 
 def _about(leg: Leg, at: datetime) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -17,7 +17,11 @@ import pytest
 from ctid.acd import facts as f
 from ctid.acd.facts import Fact
 from ctid.acd.rules import QueueRule
+from ctid.ami import events as ami
+from ctid.books.cel import CelEvent
+from ctid.books.queue_log import QueueLine
 from ctid.books.shadow import WITNESSED, facts_of
+from ctid.books.translation import events_of
 from ctid.store.facts import decode
 from tests.fakes_books import TRACES, WITHOUT_QUEUE_LOG, recorded
 
@@ -128,3 +132,19 @@ def test_half_a_call_is_told_as_far_as_it_goes() -> None:
     facts = facts_of(ringing, lines[:1], rules=RULES, agents=AGENTS)
     assert [type(fact) for fact in facts] == [f.CallStarted, f.CallerJoined, f.OfferMade]
     assert msgspec.json.encode(facts[2]).count(b'"1001"') == 1
+
+
+@pytest.mark.parametrize(
+    "sent", ["1\r\n\r\nEvent: Hangup\r\nX: ", "1\nEvent: Hangup", "1\rEvent: Hangup", "1\x7f", "1\0", "1\x85"]
+)
+def test_what_a_caller_forged_is_in_no_fact(sent: str) -> None:
+    """B12, S04: the books keep line breaks that AMI cannot carry; the call counts, its number does not."""
+    began = datetime(2026, 11, 25, 9, tzinfo=UTC)
+    about = {"channel": "PJSIP/trunk-00000001", "uniqueid": "1.1", "linkedid": "1.1"}
+    empty = dict.fromkeys(("context", "application", "arguments", "peer", "user_kind"), "") | {"extra": {}}
+    start = CelEvent(at=began, kind="CHAN_START", number=sent, name=sent, exten=sent, **about, **empty)
+    told = [event for event in events_of([start], []) if isinstance(event, ami.Newchannel)]
+    assert [(it.caller_number, it.caller_name, it.exten) for it in told] == [("", "", "")]
+    line = QueueLine(began, "1.1", "sales", "NONE", "ENTERQUEUE", ("", sent, "1"))
+    joins = [event for event in events_of([start], [line]) if isinstance(event, ami.QueueCallerJoin)]
+    assert [it.caller_number for it in joins] == [""]
