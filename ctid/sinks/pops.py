@@ -29,6 +29,7 @@ from ctid.acd.facts import (
     Fact,
     OfferEnded,
     OfferMade,
+    TalkEnded,
     TalkStarted,
 )
 from ctid.errors import AsteriskError, StoreError
@@ -134,12 +135,14 @@ class PopSink:
     async def write(self, facts: Sequence[Fact]) -> None:
         """Show what the facts mean. Awaits nothing, never raises.
 
-        What was found in Asterisk's books and is over already opens no pop: nobody's phone
-        rings. What still rings does, late.
+        What was found in Asterisk's books and is over already opens no pop. What still rings, or
+        is talked about by now, does, late.
         """
-        over = {(fact.call, fact.leg) for fact in facts if isinstance(fact, OfferEnded)}
+        talking = {fact.leg for fact in facts if isinstance(fact, TalkStarted)}
+        talking -= {fact.leg for fact in facts if isinstance(fact, TalkEnded)}
+        over = {fact.leg for fact in facts if isinstance(fact, OfferEnded) and fact.leg not in talking}
         for fact in facts:
-            if not (isinstance(fact, OfferMade) and fact.recovered and (fact.call, fact.leg) in over):
+            if not (isinstance(fact, OfferMade) and fact.recovered and fact.leg in over):
                 self._take(fact)
 
     async def run(self) -> None:

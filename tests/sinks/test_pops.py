@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
+import msgspec
 import pytest
 
-from ctid.acd.facts import CallEnded, CallStarted, TalkStarted
+from ctid.acd.facts import CallEnded, CallStarted, TalkEnded, TalkStarted
 from ctid.errors import ActionTimedOut
 from ctid.sinks.pop import Background, PastCall, PopMessage
 from ctid.sinks.pop_book import PopBook
@@ -296,3 +298,26 @@ async def test_an_end_nobody_saw_was_an_answer_if_he_talks(floor: Floor) -> None
     ]
     pop = floor.screens.shown[2][1].pop
     assert (pop.state, pop.reason, pop.expires_at) == ("answered", "", None)
+
+
+async def test_a_gap_mended_during_the_talk_shows_the_pop_late(floor: Floor) -> None:
+    """Whoever talks needs his pop; whose talk is over, or was another's, does not."""
+    made, past, missed = (msgspec.structs.replace(offer(it, "201"), recovered=True) for it in "cde")
+    of_past = talks("d", "201")
+    told = TalkEnded(
+        at=of_past.at,
+        call="d",
+        agent="201",
+        interface="PJSIP/201",
+        leg=of_past.leg,
+        queue="repair",
+        began_at=of_past.at,
+        talked=timedelta(seconds=1),
+        held=timedelta(0),
+        holds=0,
+        ended_by="agent",
+    )
+    await floor.sink.write([past, ended(past, "answered"), of_past, told, missed, ended(missed, "answered")])
+    assert floor.screens.types == []
+    await floor.sink.write([made, ended(made, "answered"), talks("c", "201")])
+    assert floor.screens.types == ["201 PopOffered", "201 PopAnswered"]
