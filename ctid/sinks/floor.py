@@ -67,6 +67,7 @@ class FloorTime:
             self._spend(fact.agent, agent, fact.at)
         else:
             self._since[fact.agent] = fact.at
+            self._expect(agent)
         known = before.queues if before else frozenset()
         self._cover_until(fact.at, known.union(queues) if self._uncovered_since else self._queues)
         # Whom the first snapshot shows has logged in before we watched.
@@ -76,6 +77,14 @@ class FloorTime:
         self._doing[fact.agent] = _Doing(fact.state, fact.reason, frozenset(queues))
         self._members.subtract(before.queues if before and before.state in _COVERS else ())
         self._members.update(queues if fact.state in _COVERS else ())
+
+    def _expect(self, label: str) -> None:
+        """Let all of an agent's series stand at 0, so that a rate over his first pause is not lost."""
+        for state in STATES:
+            self._instruments.state_seconds.labels(label, state, "")
+        for reason in self._reasons:
+            self._instruments.state_seconds.labels(label, "paused", reason)
+        self._instruments.logins.labels(label)
 
     def resynchronised(self) -> None:
         """Every agent who is there has been told of."""

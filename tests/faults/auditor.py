@@ -114,7 +114,7 @@ def ledger_of_calls(rows: Rows, books: Books, calls: dict[str, CelCall]) -> Iter
             continue
         yield from (f"call {linkedid}: {text}" for text in _call(mine[0], call, calls, books))
     for linkedid, spare in by_call.items():
-        if any(row["end_reason"] != "asterisk_lost" for row in spare):
+        if not all(_may_be_lost(row, books) for row in spare):
             yield f"call {linkedid} has a row, but CEL does not know it"
     yield from _talks(rows, books, calls)
 
@@ -163,22 +163,40 @@ def _lost(row: Row, call: CelCall, restart: float) -> Iterator[str]:
         yield f"died with Asterisk, but ended {ended - call.last:.1f} s after the last evidence"
 
 
+def _may_be_lost(row: Row, books: Books) -> bool:
+    """Whether Asterisk may have been killed before it wrote anything of the call."""
+    at = row["began_at"] or row["ended_at"]
+    return row["end_reason"] == "asterisk_lost" and at and books.start_after(at.timestamp()) is not None
+
+
 def _talks(rows: Rows, books: Books, calls: dict[str, CelCall]) -> Iterator[str]:
-    """Each leg that a queue connected has one talk, which began when the leg was answered."""
-    by_leg = Counter(row["leg"] for row in rows.talks)
-    began = {row["leg"]: row["began_at"] for row in rows.talks}
+    """Each leg that a queue connected has one talk, the agent's, from its answer until it has gone."""
+    by_leg: dict[str, list[Row]] = {}
+    for row in rows.talks:
+        by_leg.setdefault(row["leg"], []).append(row)
     answered = {leg: at for call in calls.values() for leg, at in call.answered.items()}
+    gone = {leg for call in calls.values() for leg in call.gone}
     for line in books.queue_lines:
         if line.verb != "CONNECT":
             continue
         leg = line.words[1]
-        if by_leg[leg] != 1:
-            yield f"talk on {leg} of call {line.leg}: {by_leg[leg]} rows"
-        elif leg not in answered:
+        mine = by_leg.pop(leg, [])
+        if len(mine) != 1:
+            yield f"talk on {leg} of call {line.leg}: {len(mine)} rows"
+            continue
+        if mine[0]["agent"] != line.agent:
+            yield f"talk on {leg} of {mine[0]['agent'] or 'nobody'}, queue_log says {line.agent}"
+        if mine[0]["ended_at"] is None and leg in gone:
+            yield f"talk on {leg} has not ended"
+        if leg not in answered:
             if books.start_after(line.at) is None:
                 yield f"talk on {leg}: CEL has no ANSWER"
-        elif apart(began[leg], answered[leg]) > CLOCKS:
-            yield f"talk on {leg} began {apart(began[leg], answered[leg]):.3f} s from ANSWER"
+        elif apart(mine[0]["began_at"], answered[leg]) > CLOCKS:
+            yield f"talk on {leg} began {apart(mine[0]['began_at'], answered[leg]):.3f} s from ANSWER"
+    for leg, spare in by_leg.items():
+        call = calls.get(spare[0]["call"])
+        if not (call and call.ended is None and books.start_after(call.last)):
+            yield f"talk on {leg} without CONNECT"
 
 
 def ledger_of_callers(rows: Rows, books: Books, calls: dict[str, CelCall]) -> Iterator[str]:

@@ -21,9 +21,6 @@ from lab import debian
 from lab.proxy_judges import FrameFault
 from tests.faults.rig import Rig
 
-FAILPOINT = "CTID_FAILPOINT"
-"""Environment variable: ctid kills itself (SIGKILL) when it gets to the point named."""
-
 
 async def kill_daemon(rig: Rig, *, down: float | None = None) -> float:
     """Kill ctid (SIGKILL), start it again; return the seconds until it was ready."""
@@ -39,35 +36,6 @@ async def stop_daemon(rig: Rig) -> int:
     code = await rig.daemon.stop()
     await rig.daemon.start()
     return code
-
-
-async def fail_daemon_at(rig: Rig, point: str, *, within: float = 20.0) -> bool:
-    """Restart ctid with a failpoint and wait until it died of it, then start it without.
-
-    Returns:
-        Whether it got to the point at all.
-    """
-    await rig.daemon.stop()
-    rig.daemon.environment[FAILPOINT] = point
-    try:
-        await rig.daemon.start(ready=False)
-        pid, give_up = rig.daemon.pid, time.monotonic() + within
-        while is_alive(pid) and time.monotonic() < give_up:
-            await asyncio.sleep(0.02)
-        died = not is_alive(pid)
-    finally:
-        del rig.daemon.environment[FAILPOINT]
-        await rig.daemon.kill()
-    await rig.daemon.start()
-    return died
-
-
-def is_alive(pid: int) -> bool:
-    """Tell whether a process runs; one that only waits to be reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @contextlib.asynccontextmanager

@@ -14,6 +14,7 @@ import contextlib
 import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -159,6 +160,15 @@ class Rig:
             recordings=self.exchange.recordings,
             callers=[self.folder / "callers"],
         )
+
+    def assert_lively(self) -> None:
+        """Else no difference means nothing: the books must hold something of each kind."""
+        seen = self.books()
+        verbs = Counter(line.verb for line in seen.queue_lines)
+        assert verbs["CONNECT"] >= 5, verbs
+        assert verbs["ABANDON"] >= 1, verbs
+        assert sum("UP" in caller.times for caller in seen.callers) >= 10
+        assert any(books.recorded_files(seen.recordings))
 
     async def audited(self, *, within: float = 15.0) -> list[str]:
         """Return the differences, waiting until there are none, but not for ever."""

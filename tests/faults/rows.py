@@ -26,16 +26,10 @@ def numbered(kind: str, first: int, last: int) -> list[str]:
     return [f"{kind}{number:02d}" for number in range(first, last + 1)]
 
 
-REQUIRED = frozenset([*numbered("F", 9, 17), *numbered("F", 25, 45), *numbered("B", 1, 67)])
-"""Each of these has at least one test."""
-
-MISSING: frozenset[str] = frozenset(
-    [
-        *("B17", "B21", *numbered("B", 46, 67)),
-        *("F10", "F11", *numbered("F", 14, 17), *numbered("F", 28, 33), *numbered("F", 38, 44)),
-    ]
+REQUIRED = frozenset(
+    [*numbered("F", 9, 17), *numbered("F", 25, 45), *numbered("B", 1, 67), "S14", "S15", "S22", "S27"]
 )
-"""Of these, the ones that have none yet. Only to be made shorter."""
+"""Each of these has at least one test."""
 
 
 def titles() -> dict[str, str]:

@@ -6,13 +6,13 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.postgres import PrivatePostgres
 from lab.scripted_stage import ScriptedStage, ctid_kill
-from lab.strain import Strain, burst, soak
+from lab.strain import burst, soak
 from tests.faults.campaigns import Result
 
 KILLS_AT_ONCE = 50
@@ -58,22 +58,20 @@ async def _killed(seed: int, count: int) -> AsyncIterator[Result]:
 
 async def _burst(seed: int, count: int) -> AsyncIterator[Result]:
     for turn in range(count):
-        yield await _strained("burst", seed + turn, turn + 1, lambda stage: burst(stage, 20_000, 2.0))
+        yield await _strained("burst", seed + turn, turn + 1, events=20_000, seconds=2.0)
 
 
 async def _stream(seed: int, minutes: int) -> AsyncIterator[Result]:
-    seconds = minutes * 60.0
-    yield await _strained("stream", seed, minutes, lambda stage: burst(stage, round(RATE * seconds), seconds))
+    events = round(RATE * minutes * 60)
+    yield await _strained("stream", seed, minutes, events=events, seconds=minutes * 60.0)
 
 
-async def _strained(
-    name: str, seed: int, total: int, strain: Callable[[ScriptedStage], Awaitable[Strain]]
-) -> Result:
+async def _strained(name: str, seed: int, total: int, *, events: int, seconds: float) -> Result:
     """Strain a daemon that is cut off if it reads nothing for 100 ms."""
     began = time.monotonic()
     with _postgres() as postgres:
         async with ScriptedStage(_folder(), postgres=postgres, seed=seed, write_timeout_ms=100) as stage:
-            done = await strain(stage)
+            done = await burst(stage, events, seconds)
             worst = await stage.daemon.metric("ctid_loop_stall_max_seconds")
             calls = (await stage.tell("stats"))["calls"]
     print(
@@ -82,6 +80,8 @@ async def _strained(
     found = [f"L1 {text}" for text in done.differences]
     found += [f"L1 {done.lost} events lost"] * bool(done.lost)
     found += [f"L1 cut off {done.cut} times"] * bool(done.cut)
+    found += [f"L1 logged in again {done.logins} times"] * bool(done.logins)
+    found += [f"L1 only {done.events / done.took:.0f} events/s"] * (done.took > 1.2 * seconds)
     if done.stalls > done.box_stalls:
         found.append(f"L1 {done.stalls} stalls over 100 ms; an idle loop on this box had {done.box_stalls}")
     return Result(name, 1, total, calls, time.monotonic() - began, found)
@@ -106,6 +106,7 @@ async def _outage(seed: int, count: int) -> AsyncIterator[Result]:
                 calls = (await stage.tell("stats"))["calls"]
         print(f"outage: {told['burst']} events, {spooled:.0f} facts spooled in {size / 2**20:.0f} MiB")
         print(f"outage: applied {drained:.1f} s after PostgreSQL was back, {spooled / drained:.0f} facts/s")
+        found += ["nothing was spooled"] * (spooled == 0)
         took = time.monotonic() - began
         yield Result("outage", 1, turn + 1, calls, took, [f"L1 {text}" for text in found])
 
@@ -117,16 +118,17 @@ async def _soak(seed: int, minutes: int) -> AsyncIterator[Result]:
         async with ScriptedStage(_folder(), postgres=postgres, seed=seed) as stage:
             await stage.tell("burst", WARM_UP_EVENTS, WARM_UP_EVENTS / RATE)
             looks = await soak(stage, minutes, rate=5.0)
+            found = [f"L1 {text}" for text in await stage.settled()]
             calls = (await stage.tell("stats"))["calls"]
     drifts = {
-        "tasks": _drift([one.tasks or 0 for one in looks.samples]),
+        "tasks": _drift([one.tasks for one in looks.samples]),
         "descriptors": _drift([one.fds for one in looks.samples]),
-        "series": _drift([one.series for one in looks.samples]),
     }
     slope = looks.rss_mib_per_hour
     rss = " ".join(f"{one.rss_mib:.1f}" for one in looks.samples[:: max(1, len(looks.samples) // 15)])
     print(f"soak: resident MiB {rss}: {slope:+.2f} MiB/h; drifts {drifts}")
-    found = [f"L1 resident memory grows by {slope:.2f} MiB/h"] * (slope >= 1)
+    found += [f"L1 resident memory grows by {slope:.2f} MiB/h"] * (slope >= 1)
+    found += [f"L1 series that calls left behind: {name}" for name in looks.new_series]
     found += [f"L1 {name} drift by {drift:+g}" for name, drift in drifts.items() if abs(drift) > 5]
     yield Result("soak", minutes, minutes, calls, time.monotonic() - began, found)
 

@@ -134,8 +134,9 @@ async def told(database: Database, folder: Path) -> AsyncIterator[asyncpg.Connec
     ):
         await connection.execute(f"{visit} values ('s', $1, $1, 'load', $2, $3, $4, $5, $6)", *row)
     await connection.execute(
-        "insert into talk (system, call, leg, began_at, agent) values ('s', 's-1.1', 's-1.2', $1, '3001')",
-        at(2),
+        """insert into talk (system, call, leg, began_at, ended_at, agent)
+        values ('s', 's-1.1', 's-1.2', $1, $2, '3001')""",
+        *(at(2), at(5)),
     )
     content = (folder / "recordings" / PLACE).read_bytes()
     await connection.execute(
@@ -202,6 +203,14 @@ PLANTED = {
     "update call set merged_into = 's-1.1' where call = 's-1.3'": (
         "L1: call s-1.3: merged into s-1.1, CEL says nothing"
     ),
+    "insert into call (system, call, began_at, end_reason)"
+    " values ('s', 's-9.8', '2026-11-25T03:00:00Z', 'asterisk_lost')": (
+        "L1: call s-9.8 has a row, but CEL does not know it"
+    ),
+    "update talk set agent = '3002'": "L1: talk on s-1.2 of 3002, queue_log says 3001",
+    "update talk set ended_at = null": "L1: talk on s-1.2 has not ended",
+    "insert into talk (system, call, leg, began_at, agent)"
+    " values ('s', 's-1.1', 's-1.9', '2026-11-25T02:00:00Z', '3001')": "L1: talk on s-1.9 without CONNECT",
     "delete from talk": "L1: talk on s-1.2 of call s-1.1: 0 rows",
     "update talk set began_at = began_at + interval '2 s'": "L1: talk on s-1.2 began 2.000 s from ANSWER",
     "delete from queue_visit where call = 's-1.3'": f"L2: load: s-1.3 entered at {T + 10:.0f} and has no row",

@@ -27,6 +27,7 @@ async def differences(folder: Path, name: str) -> list[str]:
             found += result.differences
             done += result.faults
             assert result.calls >= 20
+        rig.assert_lively()
     assert done >= campaign.quick
     return found
 
@@ -38,6 +39,8 @@ async def test_nothing_differs_without_a_fault(tmp_path: Path) -> None:
         await rig.quiet()
         assert await rig.audited() == []
         assert len(rig.books().callers) == 40
+        assert rig.books().torn == 0
+        rig.assert_lively()
 
 
 async def test_ctid_is_killed(tmp_path: Path) -> None:

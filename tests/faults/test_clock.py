@@ -37,6 +37,7 @@ async def test_the_clock_steps(tmp_path: Path) -> None:
         await rig.quiet()
         await rig.daemon.until_ready()
         assert await rig.audited(within=60) == []
+        rig.assert_lively()
         connection = await asyncpg.connect(rig.dsn)
         assert await connection.fetchval(NEGATIVE) == 0
         await connection.close()

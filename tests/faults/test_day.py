@@ -48,6 +48,7 @@ async def test_a_day_of_faults_has_no_difference_and_a_deleted_row_is_one(tmp_pa
             await CAMPAIGNS[name].strike(rig)
         await rig.quiet()
         assert await rig.audited(within=60) == []
+        rig.assert_lively()
 
         code, found = await reconciled(rig, since)
         assert (code, found["differences"], found["holes"], found["open"]) == (0, [], [], 0)

@@ -289,7 +289,7 @@ async def test_logins_are_not_whom_we_find_there_at_first() -> None:
         state(8, "301", "idle"),
     ]
     page = await page_after(list(told))
-    assert page.get("ctid_agent_logins_total", agent="201") is None
+    assert page.get("ctid_agent_logins_total", agent="201") == 0
     assert page("ctid_agent_logins_total", agent="202") == 1
     assert page("ctid_agent_logins_total", agent="301") == 1
     assert page("ctid_resyncs_total") == 1
