@@ -13,7 +13,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -32,8 +32,6 @@ from ctid.store.pool import Pool
 SNAPSHOT_SECONDS: Final = 8.0
 EVENT_SECONDS: Final = 1.0
 
-Level = Literal["ok", "warning", "problem"]
-
 
 class Finding(msgspec.Struct, frozen=True):
     """One thing that was looked at.
@@ -43,7 +41,7 @@ class Finding(msgspec.Struct, frozen=True):
         text: What was found; for problems file, key and remedy.
     """
 
-    level: Level
+    level: condition.Level
     subject: str
     text: str
 

@@ -56,7 +56,7 @@ def batches(size: int = 3) -> list[list[Input]]:
     missed = Window("22/wrapup", RULES, AGENTS).books(said[5].at, said[20].at)
     said[25:25] = [
         LinkLost(at=said[24].at, why="cut"),
-        Gap(at=said[24].at, missing=2),
+        Gap(at=said[24].at),
         Recovered(len(missed)),
         *missed,
         Tick(said[24].at),

@@ -278,7 +278,7 @@ async def test_a_gap_is_looked_up_some_seconds_back() -> None:
         books,
         [snapshot(0)],
         [newchannel(20, "1")],
-        [Gap(at=at(20), missing=3)],
+        [Gap(at=at(20))],
         [hangup(21, "1")],
         [snapshot(22)],
     )
@@ -290,8 +290,8 @@ async def test_the_earliest_doubt_counts_and_is_settled_once() -> None:
     await pumped(
         books,
         [snapshot(0), newchannel(20, "1")],
-        [Gap(at=at(20), missing=1)],
-        [Gap(at=at(30), missing=1)],
+        [Gap(at=at(20))],
+        [Gap(at=at(30))],
         [snapshot(31)],
         [snapshot(40)],
     )

@@ -70,7 +70,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         consulted_from: The call its agent had on hold when he began this one.
         is_known: Announced by ``CallStarted``.
         is_spying: Begun by a supervisor to listen.
-        is_served: An agent has talked in it: whoever queues now was transferred.
+        is_served: An agent has talked in it.
         merged_into: The call that took it up, once that happened.
     """
 
@@ -95,6 +95,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     is_served: bool = False
     cause: int = 0
     cause_text: str = ""
+
+    @property
+    def is_transferred(self) -> bool:
+        """Whoever queues in it now comes from an agent: was transferred, or is consulted about one."""
+        return self.is_served or bool(self.consulted_from)
 
 
 def interface_of(channel: str) -> str:

@@ -36,8 +36,10 @@ Echo = tuple[datetime, tuple[str, ...]]
 """When something was said, and what."""
 
 
-def echo(event: AmiEvent) -> Echo:
-    """Return what another witness of the same thing would say."""
+def echo(event: AmiEvent | Echo) -> Echo:
+    """Return what another witness of the same thing would say; what is an echo already stays one."""
+    if isinstance(event, tuple):
+        return event
     return event.at, (type(event).__name__, *(getattr(event, field, "") for field in _SAYING))
 
 

@@ -77,7 +77,7 @@ def news(t: Tables, events: Sequence[AmiEvent]) -> list[AmiEvent]:
     Of a leg that we know it is what is younger than the last we heard of it. Around that last
     word the clocks do not decide: there it is what we did not hear, word for word.
     """
-    heard = [one if isinstance(one, tuple) else echo(one) for one in t.heard]
+    heard = [echo(one) for one in t.heard]
     told = by_saying(heard)
     # Of what was before, nobody remembers every word.
     since = min((at for at, _ in heard), default=None) if len(heard) == REMEMBERED else None

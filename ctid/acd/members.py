@@ -27,16 +27,17 @@ Changed = QueueMemberStatus | QueueMemberAdded | QueueMemberPenalty
 def on_change(t: Tables, event: Changed) -> None:
     """The device state, the penalty, or all of a new place; repeated once per queue."""
     key = (event.queue, event.interface)
-    t.told[key] = event.at
     old = t.members.get(key)
-    if old is None or not same(old, event):
+    if old is None or not same(t, old, event):
         enrol(t, event, event.at)
+    t.told[key] = event.at
 
 
-def same(member: Member, event: QueueMemberEvent | ShownMember) -> bool:
-    """Whether the place is told as we know it."""
+def same(t: Tables, member: Member, event: QueueMemberEvent | ShownMember) -> bool:
+    """Whether the place is told as we know it; a restart may have given the phone to another agent."""
     return (
-        member.paused == event.paused
+        member.agent == t.owner(event.interface)
+        and member.paused == event.paused
         and member.reason == (event.reason if event.paused else "")
         and member.is_gone == (event.status in (4, 5))
         and member.penalty == event.penalty
@@ -48,8 +49,8 @@ def on_pause(t: Tables, event: QueueMemberPause) -> None:
     key = (event.queue, event.interface)
     old = t.members.get(key)
     was_ours = old is not None and old.is_ours
-    t.told[key] = event.at
     enrol(t, event, event.at)
+    t.told[key] = event.at
     agent = t.agents[t.members[key].agent]
     if t.members[key].is_ours:
         t.put(_replace(agent, is_pausing=False), event.at)
@@ -64,6 +65,9 @@ def enrol(t: Tables, event: QueueMemberEvent | ShownMember, at: datetime) -> Non
     if event.state_interface:
         t.owners.setdefault(event.state_interface, number)
     old = t.members.get(key)
+    if old is not None and old.agent != number:
+        remove(t, key, at)
+        old = None
     new = Member(
         agent=number,
         queue=event.queue,

@@ -98,7 +98,7 @@ def _members(t: Tables, event: Snapshot) -> int:
         if _is_younger(t.told.get(key), event.at):
             continue
         known = t.members.get(key)
-        if known is None or not members.same(known, member):
+        if known is None or not members.same(t, known, member):
             members.enrol(t, member, event.at)
             corrections += 1
     listed = {queue.queue for queue in event.queues}
@@ -284,7 +284,7 @@ def _adopt_entry(t: Tables, one: ShownEntry, at: datetime) -> None:
         rank=float(t.arrivals),
     )
     visits.wait(t, entry)
-    t.facts.append(joined(entry, one.position, transferred=call.is_served))
+    t.facts.append(joined(entry, one.position, transferred=call.is_transferred))
 
 
 def _unseen_entry(t: Tables, entry: QueueEntry, at: datetime) -> int:

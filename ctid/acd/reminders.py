@@ -28,7 +28,7 @@ def reminders(t: Tables) -> Iterator[Fact]:
             if call.routed is not None:
                 yield call.routed
     for entry in t.entries.values():
-        yield joined(entry, 0, transferred=t.calls[entry.call].is_served)
+        yield joined(entry, 0, transferred=t.calls[entry.call].is_transferred)
     for agent in t.agents.values():
         yield from _agent(agent)
     for offer in t.offers.values():

@@ -52,7 +52,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 def state_of(t: Tables) -> State:
     """Return the floor; shares the tables' dicts, so use it before the next event."""
-    heard = [one if isinstance(one, tuple) else echo(one) for one in t.heard]
+    heard = [echo(one) for one in t.heard]
     return State(**{name: getattr(t, name) for name in State.__struct_fields__} | {"heard": heard})
 
 

@@ -62,8 +62,7 @@ def on_join(t: Tables, event: QueueCallerJoin) -> None:
         rank=_rank(t, event.queue, event.position, event.count),
     )
     wait(t, entry)
-    transferred = call.is_served or bool(call.consulted_from)
-    t.facts.append(joined(entry, event.position, transferred=transferred))
+    t.facts.append(joined(entry, event.position, transferred=call.is_transferred))
 
 
 def _own_name(shown: str, given: str, number: str) -> str:
@@ -148,7 +147,7 @@ def _unseen_entry(t: Tables, caller: Leg, event: AgentCalled) -> QueueEntry:
         caller_name=call.caller_name,
         rank=_rank(t, event.queue, 0, 0),
     )
-    t.facts.append(joined(entry, 0, transferred=call.is_served))
+    t.facts.append(joined(entry, 0, transferred=call.is_transferred))
     return entry
 
 

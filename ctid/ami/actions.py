@@ -19,6 +19,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from ctid.ami.framing import CONTROL
 from ctid.errors import ActionRefused
 
 #: Bytes in one line, line break not counted (Asterisk: 1024).
@@ -29,7 +30,6 @@ MAX_LINES: Final = 100
 #: Attributes whose header is not simply the attribute in CamelCase.
 _HEADERS: Final = {"caller_id": "CallerID", "sender": "From", "body": "Base64Body", "asynchronous": "Async"}
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _NUMBER: Final = re.compile(r"\+?[0-9]{3,20}")
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,79}")
 _DEVICE: Final = re.compile(r"(?:PJSIP|SIP|IAX2|DAHDI|Local)/[A-Za-z0-9_.@/;+-]{1,79}")
@@ -247,7 +247,7 @@ def serialize(action: Action, action_id: str) -> bytes:
 
 def _line(text: str) -> bytes:
     name = text.partition(":")[0]
-    if _CONTROL.search(text):
+    if CONTROL.search(text):
         raise ActionRefused(f"{name}: has a line break or another control character in it")
     try:
         line = text.encode()

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import secrets
 import time
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from panoramisk.message import Message
 from ctid.ami.actions import Action, Reply
 from ctid.ami.batches import Batches, LinkObserver, Unobserved
 from ctid.ami.events import LinkLost
-from ctid.ami.framing import Frame
+from ctid.ami.framing import CONTROL, Frame
 from ctid.ami.session import Lost, Session
 from ctid.errors import ActionFailed, ActionRefused, ActionTimedOut, AmiDown, AsteriskError
 from ctid.settings import Asterisk
@@ -46,7 +45,6 @@ BACK_OFF: Final = (0.5, 30.0)
 #: The same after a refused login: Asterisk counts these, and so do intrusion detectors.
 BACK_OFF_REFUSED: Final = (10.0, 60.0)
 _BACK_OFFS: Final = {"refused": BACK_OFF_REFUSED, "cut": (2.0, 30.0)}
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class _Wire(AMIProtocol):
@@ -206,7 +204,7 @@ class AmiLink:
             secret = self._settings.account.secret().get_secret_value()
         except OSError as error:
             return Lost("refused", f"asterisk.account.secret_file can not be read: {error}")
-        if _CONTROL.search(self._settings.account.username + secret):
+        if CONTROL.search(self._settings.account.username + secret):
             return Lost("refused", "asterisk.account: user name or secret has a line break in it")
         self._connection = connection = _Connection(self._settings, secret)
         session = Session(

@@ -467,8 +467,6 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Attributes:
         at: They were sent before this, UTC.
-        missing: How many.
     """
 
     at: datetime
-    missing: int

@@ -63,7 +63,8 @@ _DESCRIPTION: Final = (
 )
 #: These may come more than once: ``channelvars`` in manager.conf, output of a command.
 _REPEATABLE: Final = frozenset({"ChanVariable", "Output"})
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+#: No header, name or number that is sound has one.
+CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,60}(?:\([^()]{0,80}\))?")
 _BANNER: Final = b"Asterisk Call Manager"
 _MAX_BREEDS: Final = 512
@@ -332,7 +333,7 @@ def _whole(part: bytes) -> Frame:
 
 
 def _pairs(text: str) -> tuple[list[tuple[str, str]], Damage]:
-    damage: Damage = "damaged" if _CONTROL.search(text.replace("\r\n", "")) else ""
+    damage: Damage = "damaged" if CONTROL.search(text.replace("\r\n", "")) else ""
     pairs: list[tuple[str, str]] = []
     for line in text.split("\r\n"):
         name, colon, value = line.partition(":")

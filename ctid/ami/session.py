@@ -232,7 +232,7 @@ class Session:
         if found.missing:
             self._observer.gap(found.missing)
         if found.resync:
-            self._batch.append(Gap(at=datetime.now(UTC), missing=found.missing))
+            self._batch.append(Gap(at=datetime.now(UTC)))
             if self._may_say("findings"):
                 _log.warning(
                     "events not believed or lost", reasons=dict(found.quarantined), missing=found.missing

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 
 from ctid.acd.call import interface_of
 from ctid.acd.facts import Fact
@@ -27,31 +26,27 @@ class Company:
 
     def __init__(self, groups: Iterable[Group], agents: Mapping[str, str]) -> None:
         self._agents = agents
-        self._spans: dict[int, tuple[datetime, datetime]] = {}
         self._by_phone: dict[str, list[Group]] = defaultdict(list)
         for group in groups:
-            self._spans[id(group)] = group.began_at, group.last_at
             for phone in self._phones(group):
                 self._by_phone[phone].append(group)
 
     def facts_of(self, group: Group, rules: Mapping[str, QueueRule]) -> list[Fact]:
         """Conclude from the books what happened in a group, in the light of its company."""
         records, lines = list(group.records), list(group.lines)
-        for other in self._of(group):
+        for other in self.of(group):
             records += other.records
             lines += other.lines
         facts = facts_of(records, lines, rules=rules, agents=self._agents, is_lost=group.is_lost)
         return [fact for fact in facts if fact.call in group.calls]
 
-    def _of(self, group: Group) -> list[Group]:
-        began, ended = self._spans[id(group)]
+    def of(self, group: Group) -> list[Group]:
+        """Return the groups in the light of which this one has to be seen."""
         found = {
             id(other): other
             for phone in self._phones(group)
             for other in self._by_phone[phone]
-            if other is not group
-            and self._spans[id(other)][0] <= ended
-            and self._spans[id(other)][1] >= began
+            if other is not group and other.began_at <= group.last_at and other.last_at >= group.began_at
         }
         return list(found.values())
 

@@ -34,6 +34,7 @@ class Group(msgspec.Struct, kw_only=True, eq=False):
         channels: Every channel's name, e.g. ``PJSIP/201-0000001a``.
         mark: Where in the reading the first record came; smaller is earlier.
         is_lost: Asterisk died while it was open.
+        is_compared: As it stands, our tables were held against it.
     """
 
     calls: set[str] = msgspec.field(default_factory=set)
@@ -45,6 +46,7 @@ class Group(msgspec.Struct, kw_only=True, eq=False):
     channels: set[str] = msgspec.field(default_factory=set)
     mark: int = 0
     is_lost: bool = False
+    is_compared: bool = False
 
     @property
     def is_closed(self) -> bool:
@@ -58,6 +60,7 @@ class Group(msgspec.Struct, kw_only=True, eq=False):
 
     def take_in(self, record: CelEvent) -> None:
         """Add the next record."""
+        self.is_compared = False
         self.records.append(record)
         self.channels.add(record.channel)
         self.began_at = min(self.began_at, record.at)
@@ -127,6 +130,7 @@ class Groups:
         one.last_at = max(one.last_at, two.last_at)
         one.lines = sorted(one.lines + two.lines, key=lambda line: line.at)
         one.mark = min(one.mark, two.mark)
+        one.is_compared = False
         return one
 
     def _add_line(self, line: QueueLine) -> None:

@@ -10,16 +10,13 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 import msgspec
 
 from ctid.ami.events import AmiEvent, Newchannel, Newstate, QueueCallerJoin
+from ctid.books.ledger import SAME
 from ctid.store.ledger import Rows
-
-#: A stay that was found under way is dated by the whole second.
-_SAME: Final = timedelta(seconds=2.5)
 
 
 def renamed(events: Sequence[AmiEvent], rows: Rows) -> list[AmiEvent]:
@@ -59,6 +56,6 @@ def _renamed(
         case _:
             return event
     nearest = min(known, key=lambda at: abs(at - event.at), default=None)
-    if nearest is None or abs(nearest - event.at) > _SAME:
+    if nearest is None or abs(nearest - event.at) > SAME:
         return event
     return msgspec.structs.replace(event, at=nearest)

@@ -10,7 +10,7 @@ Pure.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
@@ -23,8 +23,9 @@ from ctid.store.ledger import CallRow, Ledger, OfferRow, RecordingRow, Rows, Tal
 #: CEL and AMI stamp the same thing within milliseconds; reliability.md L1 allows a second.
 _TOLERANCE: Final = timedelta(seconds=1)
 #: A stay or talk found under way is dated by the whole second, or by our first sight of it.
-_SAME: Final = timedelta(seconds=2.5)
+SAME: Final = timedelta(seconds=2.5)
 
+_Kind = TypeVar("_Kind", bound=Fact)
 _Item = TypeVar("_Item")
 _Row = TypeVar("_Row")
 _KeyOf = Callable[[_Item], Hashable]
@@ -57,22 +58,17 @@ def differences(books: Sequence[Fact], rows: Rows) -> list[Difference]:
         books: ``shadow.facts_of`` some calls that are over.
         rows: Of the same calls.
     """
-    by_kind: Mapping[type[Fact], list[Fact]] = _by_kind(books)
-    found = [
-        *_calls(by_kind, rows.calls),
-        *_visits(by_kind, rows.visits),
-        *_offers(by_kind, rows.offers),
-        *_talks(by_kind, rows.talks),
-        *_recordings(by_kind, rows.recordings),
+    return [
+        *_calls(books, rows.calls),
+        *_visits(books, rows.visits),
+        *_offers(books, rows.offers),
+        *_talks(books, rows.talks),
+        *_recordings(books, rows.recordings),
     ]
-    return found
 
 
-def _by_kind(books: Iterable[Fact]) -> Mapping[type[Fact], list[Fact]]:
-    by_kind: dict[type[Fact], list[Fact]] = defaultdict(list)
-    for fact in books:
-        by_kind[type(fact)].append(fact)
-    return by_kind
+def _only(books: Sequence[Fact], kind: type[_Kind]) -> list[_Kind]:
+    return [fact for fact in books if isinstance(fact, kind)]
 
 
 def _far(one: datetime | None, two: datetime | None, tolerance: timedelta = _TOLERANCE) -> bool:
@@ -86,13 +82,12 @@ def _told(one: datetime | None) -> str:
 # -- calls --------------------------------------------------------------------
 
 
-def _calls(books: Mapping[type[Fact], list[Fact]], rows: Sequence[CallRow]) -> Iterator[Difference]:
+def _calls(books: Sequence[Fact], rows: Sequence[CallRow]) -> Iterator[Difference]:
     known = {row.call: row for row in rows}
-    ends = {fact.call: fact for fact in books[f.CallEnded] if isinstance(fact, f.CallEnded)}
-    routed = {fact.call: fact for fact in books[f.CallRouted]}
-    merged = {fact.merged: fact for fact in books[f.CallMerged] if isinstance(fact, f.CallMerged)}
-    for started in books[f.CallStarted]:
-        assert isinstance(started, f.CallStarted)
+    ends = {fact.call: fact for fact in _only(books, f.CallEnded)}
+    routed = {fact.call: fact for fact in _only(books, f.CallRouted)}
+    merged = {fact.merged: fact for fact in _only(books, f.CallMerged)}
+    for started in _only(books, f.CallStarted):
         call, end, row = started.call, ends.get(started.call), known.get(started.call)
         if row is None or row.began_at is None:
             repair = [fact for fact in (started, routed.get(call), merged.get(call), end) if fact is not None]
@@ -159,9 +154,9 @@ def _about(
 # -- stays in queues ----------------------------------------------------------
 
 
-def _visits(books: Mapping[type[Fact], list[Fact]], rows: Sequence[VisitRow]) -> Iterator[Difference]:
-    joins = {(fact.call, fact.about, fact.at): fact for fact in books[f.CallerJoined]}
-    ends = [fact for fact in books[f.CallerLeft] if isinstance(fact, f.CallerLeft)]
+def _visits(books: Sequence[Fact], rows: Sequence[VisitRow]) -> Iterator[Difference]:
+    joins = {(fact.call, fact.about, fact.at): fact for fact in _only(books, f.CallerJoined)}
+    ends = _only(books, f.CallerLeft)
     pairs, extra = _paired(
         ends,
         rows,
@@ -201,10 +196,10 @@ def _visit_differs(left: f.CallerLeft, row: VisitRow) -> str:
 # -- offers -------------------------------------------------------------------
 
 
-def _offers(books: Mapping[type[Fact], list[Fact]], rows: Sequence[OfferRow]) -> Iterator[Difference]:
+def _offers(books: Sequence[Fact], rows: Sequence[OfferRow]) -> Iterator[Difference]:
     known = {(row.call, row.leg): row for row in rows}
-    made = {(fact.call, fact.about): fact for fact in books[f.OfferMade]}
-    ends = {(fact.call, fact.about): fact for fact in books[f.OfferEnded] if isinstance(fact, f.OfferEnded)}
+    made = {(fact.call, fact.about): fact for fact in _only(books, f.OfferMade)}
+    ends = {(fact.call, fact.about): fact for fact in _only(books, f.OfferEnded)}
     for key, end in ends.items():
         row = known.pop(key, None)
         if row is None or row.offered_at is None:
@@ -219,10 +214,10 @@ def _offers(books: Mapping[type[Fact], list[Fact]], rows: Sequence[OfferRow]) ->
 # -- talks --------------------------------------------------------------------
 
 
-def _talks(books: Mapping[type[Fact], list[Fact]], rows: Sequence[TalkRow]) -> Iterator[Difference]:
-    begun = {(fact.call, fact.about, fact.at): fact for fact in books[f.TalkStarted]}
-    handled = {(fact.call, fact.about): fact for fact in books[f.CallHandled]}
-    ends = [fact for fact in books[f.TalkEnded] if isinstance(fact, f.TalkEnded)]
+def _talks(books: Sequence[Fact], rows: Sequence[TalkRow]) -> Iterator[Difference]:
+    begun = {(fact.call, fact.about, fact.at): fact for fact in _only(books, f.TalkStarted)}
+    handled = {(fact.call, fact.about): fact for fact in _only(books, f.CallHandled)}
+    ends = _only(books, f.TalkEnded)
     pairs, extra = _paired(
         ends,
         rows,
@@ -262,10 +257,10 @@ def _talk_differs(end: f.TalkEnded, row: TalkRow) -> str:
 # -- recordings ---------------------------------------------------------------
 
 
-def _recordings(books: Mapping[type[Fact], list[Fact]], rows: Sequence[RecordingRow]) -> Iterator[Difference]:
+def _recordings(books: Sequence[Fact], rows: Sequence[RecordingRow]) -> Iterator[Difference]:
     known = {row.recording: row for row in rows}
-    stops = {fact.about: fact for fact in books[f.RecordingStopped]}
-    for started in books[f.RecordingStarted]:
+    stops = {fact.about: fact for fact in _only(books, f.RecordingStopped)}
+    for started in _only(books, f.RecordingStarted):
         row, stop = known.get(started.about), stops.get(started.about)
         if row is None or row.began_at is None:
             repair = [fact for fact in (started, stop) if fact is not None]
@@ -298,7 +293,7 @@ def _paired(
         candidates = left[key_of(item)]
         at = at_of(item)
         nearest = min(candidates, key=lambda row: abs(at_of_row(row) - at), default=None)
-        if nearest is not None and abs(at_of_row(nearest) - at) > _SAME:
+        if nearest is not None and abs(at_of_row(nearest) - at) > SAME:
             nearest = None
         if nearest is not None:
             candidates.remove(nearest)

@@ -42,6 +42,8 @@ def read_period(
             for record in _all_of(volume, cutter):
                 if since <= record.at < until:
                     yield record
+            if volume.path != path:
+                cutter.finish()  # nobody writes to it any more
             if places := cutter.damaged + volume.is_broken:
                 on_damage(volume.path, places)
     finally:

@@ -119,11 +119,16 @@ class Reading:
         while (self.groups.heard_at is None or self.groups.heard_at <= until) and loop.time() < give_up:
             await asyncio.sleep(_POLL_SECONDS)
             await self.read()
+        parts = [
+            (list(group.records), list(group.lines))  # more may be read meanwhile
+            for group in self.groups
+            if group.last_at > since or (whole and not group.is_closed)
+        ]
         told: list[AmiEvent] = []
-        for group in self.groups:
-            if group.last_at > since or (whole and not group.is_closed):
-                events = events_of(group.records, group.lines)
-                told += [event for event in events if (whole or since < event.at) and event.at < until]
+        for records, lines in parts:
+            events = events_of(records, lines)
+            told += [event for event in events if (whole or since < event.at) and event.at < until]
+            await asyncio.sleep(0)  # of an hour's outage they are many, and the loop has more to do
         return sorted(told, key=lambda event: event.at)
 
     def due(self, now: datetime) -> list[Group]:
@@ -132,7 +137,8 @@ class Reading:
         So are those of which the books say nothing for a day: their end is not in there.
         """
         self._forget_silent()
-        closed = [group for group in self.groups if group.is_closed and group.last_at <= now]
+        over = (group for group in self.groups if group.is_closed and group.last_at <= now)
+        closed = [group for group in over if not group.is_compared]
         for group in closed:
             if not group.is_whole or group.last_at < self._since:
                 self.groups.take(group)
@@ -145,15 +151,15 @@ class Reading:
                 _log.warning("the books do not tell the end of a call", call=min(group.calls))
                 self.groups.take(group)
 
-    def done(self, group: Group) -> None:
-        """The group was compared: it is not needed any more."""
+    def forget(self, group: Group) -> None:
+        """The group is not needed any more."""
         self.groups.take(group)
 
     async def save(self) -> None:
         """Keep the place where reading must begin next time; never raises."""
-        first = min((group.mark for group in self.groups), default=self._mark)
-        place = self._marks.get(first) or self._saved or self._places()
-        self._marks = {mark: places for mark, places in self._marks.items() if mark >= first}
+        asked = {group.mark for group in self.groups} | {self._mark}
+        place = self._marks.get(min(asked)) or self._saved or self._places()
+        self._marks = {mark: self._marks[mark] for mark in asked if mark in self._marks}
         if place != self._saved:
             try:
                 await asyncio.to_thread(write_whole, self._checkpoint, msgspec.json.encode(place))

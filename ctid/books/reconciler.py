@@ -3,7 +3,7 @@
 a call is over ──▶ some seconds later ──▶ its rows == the books? ──yes──▶ done
                                            │ no: the facts that are missing, as ``recovered``
                                            ▼
-                                 once more ──▶ still not? ──▶ ``ctid_ledger_mismatches``
+                              twice more ──▶ still not? ──▶ ``ctid_ledger_mismatches``
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _EVERY_SECONDS: Final = 1.0
 _SAVE_SECONDS: Final = 5.0
 _AT_ONCE: Final = 100
 _TRIES: Final = 3
-#: So many contradictions are remembered one by one; a flood is counted all the same.
+#: Calls whose contradictions are remembered; a flood stops the gauge here.
 _MOST_KEPT: Final = 10_000
 
 
@@ -81,7 +81,7 @@ class Reconciler:
         self._now = now
         self._tries: Counter[str] = Counter()
         self._mended_at: dict[str, datetime] = {}
-        self._standing: dict[tuple[Ledger, str, str], Difference] = {}
+        self._standing: dict[str, set[tuple[Ledger, str]]] = {}
         self._repaired: Counter[str] = Counter()
         self._settled_at: datetime | None = None
 
@@ -123,6 +123,15 @@ class Reconciler:
             first, last = min(group.began_at for group in some), max(group.last_at for group in some)
             near = [one for one in self._reading.groups if one.last_at >= first and one.began_at <= last]
             await self._compare(some, Company(near, self._agents()))
+        if due:
+            self._forget_compared()
+
+    def _forget_compared(self) -> None:
+        """A group is needed as long as there is one to be seen in its light: that one may go on for hours."""
+        company = Company(self._reading.groups, self._agents())
+        for group in list(self._reading.groups):
+            if group.is_compared and all(other.is_compared for other in company.of(group)):
+                self._reading.forget(group)
 
     async def _compare(self, due: Sequence[Group], company: Company) -> None:
         rules = self._rules()
@@ -137,8 +146,7 @@ class Reconciler:
     def _judge(self, group: Group, found: Sequence[Difference]) -> None:
         name = min(group.calls)
         for call in group.calls:
-            for key in [key for key in self._standing if key[1] == call]:
-                del self._standing[key]
+            self._standing.pop(call, None)
         mendable = [one for one in found if one.repair]
         if mendable and self._tries[name] < _TRIES:
             self._tries[name] += 1
@@ -147,11 +155,11 @@ class Reconciler:
             return  # and look at it once more
         for one in found:
             _log.error("a call contradicts Asterisk's books", ledger=one.ledger, call=one.call, what=one.what)
-            if len(self._standing) < _MOST_KEPT:
-                self._standing[one.ledger, one.call, one.about] = one
+            if one.call in self._standing or len(self._standing) < _MOST_KEPT:
+                self._standing.setdefault(one.call, set()).add((one.ledger, one.about))
         del self._tries[name]
         self._mended_at.pop(name, None)
-        self._reading.done(group)
+        group.is_compared = True
 
     def _mend(self, found: Sequence[Difference], *, is_first: bool) -> None:
         for one in found:
@@ -162,5 +170,5 @@ class Reconciler:
                 self._put(fact, one.is_counted or not is_first)
 
     def _mismatches(self) -> Mapping[str, int]:
-        standing = Counter(ledger for ledger, _, _ in self._standing)
+        standing = Counter(ledger for rows in self._standing.values() for ledger, _ in rows)
         return {ledger: standing[ledger] for ledger in LEDGERS}

@@ -10,7 +10,6 @@ Pure: records of whole calls in, events out, in order of time.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -18,11 +17,11 @@ from typing import Any, Final
 from ctid.acd.call import interface_of
 from ctid.ami import events as ami
 from ctid.ami.events import AmiEvent
+from ctid.ami.framing import CONTROL
 from ctid.books.cel import CelEvent
 from ctid.books.pieces import SLACK, Leg, Stay, cause_of, legs_of, note_exits, note_partings, number, stays_of
 from ctid.books.queue_log import QueueLine
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 #: How a stay ended, by the verb of queue_log: what QUEUESTATUS would have said; empty: nothing.
 _EXITS: Final = {
     "ABANDON": "",
@@ -89,7 +88,7 @@ class _Telling:
             ami.Newchannel(
                 **_of(record),
                 caller_number=_plain(record.number),
-                caller_name=_plain(record.name),
+                caller_name=CONTROL.sub("", record.name),
                 exten=_plain(record.exten),
                 context=record.context,
             ),
@@ -350,13 +349,14 @@ def _text(record: CelEvent, key: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return ``text``, or nothing if there is a control character in it: no number or name has one.
+    """Return a number or the like, or nothing if there is a control character in it.
 
     Callers can send them (a SIP user part is percent-decoded), and the books keep them; on AMI they
     damage the event, which is quarantined. What is cut off or blanked out might pass for a
     number that somebody has, so the whole is worth nothing; the call is counted all the same.
+    A name is another matter: AMI, too, only leaves such characters out.
     """
-    return "" if _CONTROL.search(text) else text
+    return "" if CONTROL.search(text) else text
 
 
 def _about(leg: Leg, at: datetime) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ctid.acd.facts import Fact
 from ctid.acd.rules import QueueRule
 from ctid.acd.state import State
 from ctid.ami.events import AmiEvent
+from tests.fakes_floor import Watched
 from tests.fakes_gap import live
 from tests.test_traces import RECORDED, RULES
 
@@ -86,3 +87,25 @@ def test_every_table_is_in_the_record() -> None:
     at_hand = {"facts", "commands", "touched"}
     tables = set(vars(Centre(RULES, {})._tables))
     assert tables - today - at_hand == set(State.__struct_fields__)
+
+
+@pytest.mark.parametrize("is_snapshot", [True, False])
+def test_a_phone_changes_hands_at_a_restart(is_snapshot: bool) -> None:
+    """The policy gave it to somebody else while we were away: he has the place, the other one none."""
+    yesterday = Watched(RULES, {"PJSIP/9": "9"})
+    yesterday.board.login("PJSIP/9", "sales")
+    yesterday.snapshot()
+    today = Watched(RULES, {"PJSIP/9": "10"})
+    today.board = yesterday.board
+    today.centre.restore(through_the_disk(yesterday.centre.state()))
+    if is_snapshot:
+        today.snapshot()
+    else:
+        today.board.pause("PJSIP/9", "lunch")
+        today.see()
+    agents = today.centre.state().agents
+    assert {number: agent.queues for number, agent in agents.items()} == {"9": (), "10": ("sales",)}
+    today.board.logout("PJSIP/9", "sales")
+    today.see()
+    assert today.centre.state().agents["10"].queues == ()
+    assert [agent.places for agent in today.centre.state().agents.values()] == [0, 0]
