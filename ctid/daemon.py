@@ -204,7 +204,7 @@ class Daemon:
             self._policy.rules(),
             system=lambda: self.link.system,
             put=self._put_leftover,
-            written=self.journal.drained,
+            written=self._written,
         )
         self.pump = Pump(
             link=self.link,
@@ -245,7 +245,8 @@ class Daemon:
     def _build_guards(self, config: Path | None) -> None:
         batches = self.link.batches
         self.watchdog = Watchdog(
-            Progress(waiting=batches.qsize, taken=lambda: batches.taken),
+            # A pump that reads a day of the books before it takes the next batch is not stuck.
+            Progress(waiting=batches.qsize, taken=lambda: batches.taken + self.proof.steps),
             status=lambda: self._asterisk() or "in sync with Asterisk",
         )
         self.reload = Reload(
@@ -325,6 +326,11 @@ class Daemon:
         for fact in self.centre.reminders():
             for sink in (self.pops, self.metrics):
                 self._outbox_of(sink).put(fact)
+
+    async def _written(self) -> None:
+        """Wait until all that was concluded so far is in PostgreSQL."""
+        await self._outbox_of(self.journal).drained()
+        await self.journal.drained()
 
     def _snapshotted(self, snapshot: Snapshot) -> None:
         if not self.proof.is_restored:

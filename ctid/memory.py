@@ -36,6 +36,8 @@ _log = structlog.get_logger()
 CHECKPOINT_SECONDS: Final = 30.0
 SYNC_SECONDS: Final = 0.5
 """For power cuts; a dead process alone loses nothing that was written."""
+RETRY_SECONDS: Final = 5.0
+"""Before the next try to write on a disk that is full or broken."""
 _MOST_READ: Final = 2_000
 
 
@@ -102,6 +104,7 @@ class Memory:
         self._log = log
         self._version = version
         self._has_hole = False
+        self._is_failing = False
         self.is_restored = False
 
     # -- at the beginning --------------------------------------------------------
@@ -184,7 +187,7 @@ class Memory:
             self._log.append([record])
         except LogUnavailable as error:
             self._has_hole = True
-            _log.error("can not remember; a restart now would have to look everything up", why=str(error))
+            self._note_failing(str(error))
 
     async def durable(self) -> None:
         """Wait until all that was noted is on the disk.
@@ -213,6 +216,8 @@ class Memory:
                 with contextlib.suppress(LogUnavailable):
                     await asyncio.to_thread(self._log.sync)
             await self.checkpoint(centre, is_delivered, settled)
+            if self._is_failing:
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def checkpoint(
         self, centre: Centre, is_delivered: Callable[[], bool], settled: Callable[[], Awaitable[None]]
@@ -220,18 +225,29 @@ class Memory:
         """Put the core's state away, and forget the inputs that made it; never raises."""
         while not is_delivered():  # noqa: ASYNC110 - true for instants only, between two batches
             await asyncio.sleep(0.02)
-        if self._has_hole:
-            # What is noted from here on does not follow on the checkpoint of before.
-            self._file.unlink(missing_ok=True)
-            self._has_hole = False
-        number, state = self._log.last, self._checkpoint(centre)
         try:
+            if not self._log.is_open:
+                await asyncio.to_thread(self._log.open)
+            if self._has_hole:
+                # What is noted from here on does not follow on the checkpoint of before.
+                self._file.unlink(missing_ok=True)
+                self._has_hole = False
+            number, state = self._log.last, self._checkpoint(centre)
             await settled()
             await asyncio.to_thread(write_whole, self._file, state)
             await asyncio.to_thread(self._log.forget, number)
         except (OSError, LogUnavailable) as error:
             self._has_hole = self._has_hole or not self._file.exists()
-            _log.warning("no checkpoint", why=str(error))
+            self._note_failing(str(error))
+        else:
+            if self._is_failing and not self._has_hole:
+                self._is_failing = False
+                _log.info("remembers again")
+
+    def _note_failing(self, why: str) -> None:
+        if not self._is_failing:
+            self._is_failing = True
+            _log.error("can not remember; a restart now would have to look everything up", why=why)
 
 
 def apply(centre: Centre, inputs: Iterable[Input]) -> Iterable[Step]:

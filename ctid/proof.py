@@ -143,6 +143,11 @@ class Proof:
             _log.info("read in Asterisk's books what AMI did not tell", events=len(events))
         return await self._under_known_names(events) if is_new and events else events
 
+    @property
+    def steps(self) -> int:
+        """Grows while ``missed`` gets on."""
+        return self._reading.steps if self._reading else 0
+
     async def _under_known_names(self, events: Sequence[AmiEvent]) -> Sequence[AmiEvent]:
         """What another daemon wrote of these calls keeps the names it gave."""
         calls = sorted({call for event in events if (call := getattr(event, "linkedid", ""))})

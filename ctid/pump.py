@@ -6,7 +6,6 @@ The core reads no clock and sleeps never; this loop does both for it.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -26,8 +25,6 @@ from ctid.sinks.base import Outbox
 
 _log = structlog.get_logger()
 
-_IDLE: Final = timedelta(seconds=1)
-"""So often the pump stirs although nothing happens: whoever watches it sees that it lives."""
 _SEQUENCE_PATIENCE: Final = timedelta(seconds=5)
 """A missing number is told some time after the event should have come."""
 
@@ -94,9 +91,6 @@ class Pump:
         note: Writes down every input before the core has it.
         missed: Reads in Asterisk's books what AMI did not tell.
         doubtful_since: Asked for when an empty core must make good from.
-
-    Attributes:
-        moved_at: When something was last moved, or there was nothing to move; monotonic seconds.
     """
 
     def __init__(
@@ -124,7 +118,6 @@ class Pump:
         self._now = now
         self._doubtful_from_start = doubtful_since
         self._doubtful_since: datetime | None = None
-        self.moved_at = time.monotonic()
 
     async def run(self) -> None:
         """Move things, for ever."""
@@ -136,7 +129,6 @@ class Pump:
             if deadline is not None and deadline <= self._now():
                 self._take([Tick(self._now())])
             self._changed()
-            self.moved_at = time.monotonic()
 
     def end_wrap_up(self, agent: str) -> bool:
         """The agent's note is saved. False: he is not wrapping up."""
@@ -146,9 +138,9 @@ class Pump:
 
     async def _next_batch(self) -> Sequence[Delivery]:
         deadline = self._centre.next_deadline()
-        wait = _IDLE if deadline is None else min(max(timedelta(0), deadline - self._now()), _IDLE)
+        wait = None if deadline is None else max(timedelta(0), deadline - self._now()).total_seconds()
         try:
-            async with asyncio.timeout(wait.total_seconds()):
+            async with asyncio.timeout(wait):
                 return await self._link.batches.get()
         except TimeoutError:
             return ()

@@ -110,6 +110,7 @@ async def _run(
 ) -> int:
     """Run the daemon to its end; return the exit code."""
     code = 0
+    is_started = False
     daemon: Daemon | None = None
     try:
         async with asyncio.TaskGroup() as group:
@@ -117,6 +118,7 @@ async def _run(
             daemon = Daemon(loaded, policy, pool, group, lead=lead, config=config)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload.ask)
             await daemon.start()
+            is_started = True
             # What was made up to here lives as long as we do. Looking through it again and again (100,000
             # objects) is what most stalls of the loop were made of.
             gc.collect()
@@ -129,7 +131,8 @@ async def _run(
             beats.cancel()
     except* OSError as errors:
         for error in errors.exceptions:
-            _log.error("can not start", why=str(error), remedy="run `ctid check`")
+            what = "can not go on" if is_started else "can not start"
+            _log.error(what, why=str(error), remedy="run `ctid check`")
         code = 1
     except* (LeadLost, StaleEpoch) as lost:
         _end_at_the_latest(ABANDON_WITHIN, LOST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 from collections.abc import Sequence
@@ -233,3 +234,41 @@ async def test_two_restarts_in_a_row(tmp_path: Path) -> None:
     assert two.again == facts
     assert three.again == facts
     assert msgspec.msgpack.encode(three.centre.state()) == msgspec.msgpack.encode(two.centre.state())
+
+
+async def test_a_disk_that_takes_nothing_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """F15: full, or mounted read-only under us: ctid goes on, says so once, and remembers when it can."""
+    whole = batches()
+    one = Life(tmp_path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        patch.setattr(os, "open", refuse)
+        patch.setattr(one.log, "append", lambda bodies: refuse_log())
+        for batch in whole[:3]:
+            one.hear(batch)
+            await one.checkpoint()
+    assert capsys.readouterr().out.count("can not remember") == 1
+    await one.checkpoint()
+    one.hear(whole[3])
+    two = Life(tmp_path)
+    assert two.memory.is_restored
+    assert same_but_deaf(two.centre, one.centre)
+
+
+def refuse_log() -> int:
+    raise LogUnavailable("read-only")
+
+
+async def test_a_log_that_could_not_be_opened_is_opened_later(tmp_path: Path) -> None:
+    one = Life(tmp_path)
+    one.log.close()
+    one.hear(batches()[0])
+    await one.checkpoint()
+    one.hear(batches()[1])
+    assert Life(tmp_path).memory.is_restored

@@ -51,6 +51,7 @@ class Reading:
 
     Attributes:
         groups: What was read and is not done with.
+        steps: Grows while ``missed`` gets on.
     """
 
     def __init__(self, cel: Path, queue_log: Path, *, checkpoint: Path, since: datetime) -> None:
@@ -64,6 +65,8 @@ class Reading:
         self._mark = 0
         self._saved: Places | None = None
         self._only_one = asyncio.Lock()
+        self._is_asked = False
+        self.steps = 0
         self._is_unreadable = False
 
     @property
@@ -89,6 +92,7 @@ class Reading:
                     self._note_unreadable(error)
                     return
                 self._is_unreadable = False
+                self.steps += self._is_asked
                 self.groups.add(records, lines, self._mark)
                 if not self._cel.is_behind and not self._queue_log.is_behind:
                     return
@@ -113,6 +117,13 @@ class Reading:
             until: Before this; recent.
             whole: Calls that were under way at ``since`` from their beginning.
         """
+        self._is_asked = True
+        try:
+            return await self._missed(since, until, whole=whole)
+        finally:
+            self._is_asked = False
+
+    async def _missed(self, since: datetime, until: datetime, *, whole: bool) -> list[AmiEvent]:
         loop = asyncio.get_running_loop()
         give_up = loop.time() + _LATE_SECONDS
         await self.read()
@@ -128,6 +139,7 @@ class Reading:
         for records, lines in parts:
             events = events_of(records, lines)
             told += [event for event in events if (whole or since < event.at) and event.at < until]
+            self.steps += 1
             await asyncio.sleep(0)  # of an hour's outage they are many, and the loop has more to do
         return sorted(told, key=lambda event: event.at)
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from typing import Final
 
 from ctid.sinks.pop import Background, OpenTicket, PastCall, shown
 from ctid.store import calls
 from ctid.store.pool import Pool
-
-AT_ONCE: Final = 4
-"""Look-ups at a time; the other connections are for who writes."""
 
 
 class StoredHistory:
@@ -26,7 +21,6 @@ class StoredHistory:
         self._pool = pool
         self._limit = limit
         self._normalise = normalise
-        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def of(self, number: str) -> Background:
         """Return the last calls and the open tickets of a number.
@@ -37,9 +31,8 @@ class StoredHistory:
         key = self._normalise(number)
         if not key:
             return Background()
-        async with self._turns:
-            past = await calls.history_of(self._pool, key, limit=self._limit) if self._limit else []
-            tickets = await calls.open_tickets_of(self._pool, key)
+        past = await calls.history_of(self._pool, key, limit=self._limit) if self._limit else []
+        tickets = await calls.open_tickets_of(self._pool, key)
         return Background(
             calls=tuple(_past_call(call) for call in past),
             tickets=tuple(_open_ticket(ticket) for ticket in tickets),

@@ -86,7 +86,7 @@ class JournalSink:
     async def close(self) -> None:
         """Close the spool; what is in it is there at the next start."""
         if self._settled is not None:
-            self._spool.forget(self._settled, whatever_size=True)
+            await self._spool.forget(self._settled, whatever_size=True)
         await self._spool.close()
 
     async def write(self, facts: Sequence[Fact]) -> None:
@@ -150,10 +150,6 @@ class JournalSink:
         """Records of the spool found damaged."""
         return self._spool.log.corrupt
 
-    def durable(self) -> bool:
-        """Say whether everything put so far is on disk."""
-        return self._spool.log.durable >= self._spool.log.last and not self.is_spool_full
-
     async def until_durable(self) -> None:
         """Wait until everything put so far is on disk; what waits in an outbox is not put yet.
 
@@ -210,11 +206,11 @@ class JournalSink:
         if self._settled >= end:
             await self._spool.tried()
             return
-        records = [one for one in self._spool.log.read(self._settled, _BATCH) if one[0] <= end]
+        records = self._spool.log.read(self._settled, _BATCH, through=end)
         # Should all of them be damaged, there is nothing to write.
         self._settled = await self._apply(records, epoch) if records else end
         self._note_back()
-        self._spool.forget(self._settled)
+        await self._spool.forget(self._settled)
         if not self.backlog:
             self._emptied.set()
 
@@ -302,6 +298,6 @@ def _told(number: int, body: bytes) -> _Told:
     except msgspec.DecodeError:
         return _Told(number, "", None, None, text)
     try:
-        return _Told(number, entry.system, entry.boot, journal.read(bytes(entry.fact)), text)
+        return _Told(number, entry.system, entry.boot, journal.decode(bytes(entry.fact)), text)
     except msgspec.DecodeError:
         return _Told(number, entry.system, entry.boot, None, bytes(entry.fact).decode(errors="replace"))

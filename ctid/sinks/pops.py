@@ -43,7 +43,8 @@ Channel = Literal["browser", "phone", "history"]
 Result = Literal["shown", "acknowledged", "absent", "sent", "failed", "late", "stale", "dropped", "found"]
 
 PHONE_WORKERS: Final = 16
-HISTORY_WORKERS: Final = 16
+HISTORY_WORKERS: Final = 4
+"""The pool's other connections are for who writes."""
 BACKLOG: Final = 1_000
 """Texts or look-ups waiting for a worker; more are dropped and counted."""
 REMEMBERED_CALLS: Final = 20_000
@@ -136,7 +137,8 @@ class PopSink:
         """Show what the facts mean. Awaits nothing, never raises.
 
         What was found in Asterisk's books and is over already opens no pop. What still rings, or
-        is talked about by now, does, late.
+        is talked about by now, does, late. Where ``facts`` end between an offer and its end, the pop
+        is shown and withdrawn.
         """
         talking = {fact.leg for fact in facts if isinstance(fact, TalkStarted)}
         talking -= {fact.leg for fact in facts if isinstance(fact, TalkEnded)}

@@ -109,6 +109,7 @@ class Spool:
             self.log.append(bodies)
         except LogUnavailable as error:
             self._note_full(str(error))
+            self._appended.set()  # a sync may be what mends it
             raise
         if self.is_full:
             self.is_full = False
@@ -120,12 +121,12 @@ class Spool:
         """Number of the last record that may be handed on."""
         return self.log.last if self.is_broken else self.log.durable
 
-    def forget(self, through: int, *, whatever_size: bool = False) -> None:
+    async def forget(self, through: int, *, whatever_size: bool = False) -> None:
         """Let the log forget what is settled, now and then. Never raises."""
         if self.log.size_bytes < _FORGET_BYTES and not (whatever_size or self.is_full):
             return
         before = self.log.size_bytes
-        self.log.forget(through)
+        await asyncio.to_thread(self.log.forget, through)
         if self.log.size_bytes < before and self.is_full and not self.is_broken:
             self.is_full = False
             _log.info("spool has room again")

@@ -207,16 +207,6 @@ def _key(fact: Fact) -> tuple[str, str, str, datetime, bool]:
     return (fact.call, kind_of(fact), fact.about, fact.at, fact.recovered)
 
 
-def read(body: bytes) -> Fact:
-    """Return the fact of which this is the JSON.
-
-    Raises:
-        msgspec.ValidationError: It is none that we know.
-    """
-    fact: Fact = _DECODER.decode(body)
-    return fact
-
-
 async def of_call(pool: Pool, *, system: str, call: str) -> list[Fact]:
     """Return what is known about one call, oldest first."""
     rows = await pool.fetch(

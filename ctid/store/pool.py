@@ -43,6 +43,8 @@ async def connect(*args: Any, **kwargs: Any) -> asyncpg.Connection[Record]:
     """Connect; what Python says of a DSN that it can not read quotes it, password included."""
     try:
         return await asyncpg.connect(*args, **kwargs)
+    except asyncpg.ClientConfigurationError:
+        raise  # a ValueError, too, but one that ``translated`` knows what to keep of
     except ValueError:
         raise StoreError(f"database.dsn: can not be read; {_WRITE}") from None
 
@@ -215,7 +217,7 @@ class OwnConnection:
             StoreError: As ``Pool.connection``; also if ``dsn_file`` can not be read.
         """
         with translation():
-            connection = await asyncpg.connect(
+            connection = await connect(
                 database.address().get_secret_value(),
                 timeout=within.total_seconds(),
                 command_timeout=within.total_seconds(),

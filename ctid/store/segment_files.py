@@ -10,6 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from ctid.store.segment_format import records
+from ctid.store.whole import sync_folder
 
 _BLOCK_BYTES: Final = 1 << 20
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -32,13 +33,12 @@ class Segment:
         self.fd = -1
 
     def create(self) -> None:
-        """Make the file; it is there after a power failure, too.
+        """Make the file; durable with the next ``sync_folder``.
 
         Raises:
             OSError: It can not be made, or is there already.
         """
         self.fd = os.open(self.path, _FLAGS | os.O_EXCL, 0o600)
-        sync_folder(self.path.parent)
 
     def reopen(self) -> None:
         """Go on appending to an existing file."""
@@ -117,12 +117,3 @@ class Segment:
             os.fdatasync(fd)
         finally:
             os.close(fd)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make durable which files are in a folder."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

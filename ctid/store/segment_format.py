@@ -20,7 +20,6 @@ _MARK: Final = b"\xc7ct\x1d"
 _HEAD: Final = struct.Struct(">4sIQI")
 _CRC: Final = struct.Struct(">I")
 HEAD_BYTES: Final = _HEAD.size + _CRC.size
-MAX_BODY_BYTES: Final = 2**32 - 1
 
 
 def framed(body: bytes, number: int, log: UUID) -> bytes:

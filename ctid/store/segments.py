@@ -30,16 +30,20 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from ctid.errors import LogUnavailable
-from ctid.store.segment_files import Segment, sync_folder
-from ctid.store.segment_format import HEAD_BYTES, MAX_BODY_BYTES, framed, records, taken
+from ctid.store.segment_files import Segment
+from ctid.store.segment_format import HEAD_BYTES, framed, records, taken
+from ctid.store.whole import sync_folder
 
 _NAME: Final = re.compile(r"([0-9a-f-]{36})\.(\d{20})\.log")
+_PLACES: Final = 4
 _PENDING_BYTES: Final = 64 << 20
 """At most so much is kept in memory while the disk takes its time to sync."""
 
 
 class SegmentLog:
-    """See the module. All methods may be called from any thread; only ``sync`` and ``open`` are slow.
+    """See the module. All methods may be called from any thread.
+
+    ``open``, ``sync`` and ``forget`` wait for the disk; nothing else does, nor waits for them to end.
 
     Attributes:
         id: Made at the first opening, for ever.
@@ -70,12 +74,18 @@ class SegmentLog:
         self._pending: deque[tuple[int, bytes]] = deque()
         self._pending_bytes = 0
         self._lost: list[range] = []
-        self._place = (0, 0, 0)
+        #: Where a reading may go on: (segment's first, last number read) -> offset; of several readers.
+        self._places: dict[tuple[int, int], int] = {}
         self._is_suspect = False
+        self._is_folder_dirty = False
         self.last = 0
         self.durable = 0
         self.size_bytes = 0
         self.corrupt = 0
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._segments)
 
     @property
     def first(self) -> int:
@@ -137,9 +147,12 @@ class SegmentLog:
                 last = self.last
                 is_clean = last == self.durable or self._is_suspect
                 dirty = [] if is_clean else [os.dup(one.fd) for one in self._segments if one.fd >= 0]
+                is_folder_dirty = self._is_folder_dirty and not is_clean
             try:
                 for fd in dirty:
                     os.fdatasync(fd)
+                if is_folder_dirty:
+                    self._sync_folder()
             except OSError:
                 with self._lock:
                     self._is_suspect = True
@@ -153,21 +166,25 @@ class SegmentLog:
                 self._note_durable(last)
                 return self.durable
 
-    def read(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+    def read(self, after: int, limit: int, *, through: int | None = None) -> list[tuple[int, bytes]]:
         """Return up to ``limit`` records with numbers above ``after``, oldest first, durable or not.
+
+        Args:
+            through: None above this.
 
         Raises:
             LogUnavailable: The disk is broken.
         """
         found: list[tuple[int, bytes]] = []
         with self._lock, self._translation():
+            newest = self.last if through is None else min(through, self.last)
             for place, segment in enumerate(self._segments):
                 # What is not durable of a suspect segment is read from memory.
-                end = min(self._end_of(place), self.durable if self._is_suspect else self.last)
+                end = min(self._end_of(place), newest, self.durable if self._is_suspect else self.last)
                 if after < end and len(found) < limit and segment.size_bytes:
                     found += self._read(segment, max(after, segment.first - 1), end, limit - len(found))
             if self._is_suspect:
-                found += [(n, frame[HEAD_BYTES:]) for n, frame in self._pending if n > after]
+                found += [(n, frame[HEAD_BYTES:]) for n, frame in self._pending if after < n <= newest]
         return found[:limit]
 
     def forget(self, through: int) -> None:
@@ -175,11 +192,18 @@ class SegmentLog:
 
         Never raises: what can not be removed now is removed next time.
         """
-        with self._lock, suppress(OSError):
+        with self._syncing, suppress(OSError):
+            self._forget(through)
+
+    def _forget(self, through: int) -> None:
+        with self._lock:
             if self._segments and self.last <= through and self._segments[-1].size_bytes:
                 # Its successor must be there before it goes: the name is what remembers `last`.
                 self._start(self.last + 1)
                 self._note_durable(self.last)
+        if self._is_folder_dirty:
+            self._sync_folder()
+        with self._lock:
             gone = [
                 segment
                 for place, segment in enumerate(self._segments[:-1])
@@ -191,7 +215,8 @@ class SegmentLog:
                 self.size_bytes -= segment.size_bytes
             if gone:
                 self._lost = [some for some in self._lost if some.stop > self.first]
-                sync_folder(self._folder)
+        if gone:
+            sync_folder(self._folder)
 
     def skip(self, through: int) -> None:
         """Use no number up to ``through``: it has been used, though the log does not know.
@@ -293,8 +318,6 @@ class SegmentLog:
             raise LogUnavailable(f"{self._folder}: could not be made durable; waits for the next sync")
         if self.size_bytes + size_bytes > self._cap_bytes:
             raise LogUnavailable(f"{self._folder}: full: its cap of {self._cap_bytes} bytes is reached")
-        if size_bytes > MAX_BODY_BYTES:
-            raise LogUnavailable(f"{self._folder}: {size_bytes} bytes are too many at once")
         if self._pending and self._pending_bytes + size_bytes > _PENDING_BYTES:
             raise LogUnavailable(f"{self._folder}: the disk does not keep up")
 
@@ -311,9 +334,19 @@ class SegmentLog:
             self._is_suspect = os.fstat(self._segments[-1].fd).st_size != size_bytes
             raise
 
+    def _sync_folder(self) -> None:
+        """Make the names of the files durable; not under the lock, so a file may come meanwhile."""
+        self._is_folder_dirty = False
+        try:
+            sync_folder(self._folder)
+        except OSError:
+            self._is_folder_dirty = True
+            raise
+
     def _start(self, first: int) -> None:
         segment = Segment(self._path(first), first)
         segment.create()
+        self._is_folder_dirty = True
         self._segments.append(segment)
 
     def _note_durable(self, number: int) -> None:
@@ -329,7 +362,7 @@ class SegmentLog:
         """Put what is not durable into a new file, and never look at the old one again."""
         place = next((i for i in range(len(self._segments)) if self._end_of(i) > self.durable), -1)
         suspect = self._segments[place]
-        self._place = (0, 0, 0)
+        self._places.clear()
         # What was durable before the failure is on disk, and moves along.
         kept = [(n, framed(body, n, self.id)) for n, body, _ in suspect.records(self.id, 0)]
         kept = [record for record in kept if record[0] <= self.durable]
@@ -343,9 +376,9 @@ class SegmentLog:
         self._note_durable(self.last)
 
     def _read(self, segment: Segment, after: int, end: int, limit: int) -> list[tuple[int, bytes]]:
-        """Return records of one segment; go on where the last reading stopped, if it can."""
+        """Return records of one segment; go on where a reading up to ``after`` stopped, if one did."""
         found: list[tuple[int, bytes]] = []
-        start = self._place[2] if self._place[:2] == (segment.first, after) else 0
+        start = self._places.get((segment.first, after), 0)
         for number, body, stop in segment.records(self.id, start):
             if number > end:
                 break
@@ -353,10 +386,15 @@ class SegmentLog:
                 continue
             self._note_lost((found[-1][0] if found else after) + 1, number)
             found.append((number, body))
-            self._place = (segment.first, number, stop)
+            start = stop
             if len(found) == limit:
-                return found
-        self._note_lost((found[-1][0] if found else after) + 1, end + 1)
+                break
+        if len(found) < limit:
+            self._note_lost((found[-1][0] if found else after) + 1, end + 1)
+        if found:
+            self._places[segment.first, found[-1][0]] = start
+            while len(self._places) > _PLACES:
+                del self._places[next(iter(self._places))]
         return found
 
     def _path(self, first: int) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from ctid.store.pool import Pool
 from tests.books.test_ledger import compare, know
 from tests.books.test_translation import AGENTS, RULES
 from tests.fakes_books import write_books
+from tests.fakes_floor import Watched
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -215,3 +217,42 @@ async def test_a_call_without_an_end_is_forgotten_after_a_day(tmp_path: Path) ->
         assert reading.due(at) == []
         assert len(list(reading.groups)) == count
     reading.close()
+
+
+async def test_a_consultation_that_outlives_the_callers_call(pool: Pool, tmp_path: Path) -> None:
+    """F39: the agent's call to a colleague is seen in the light of the one he had on hold, however long ago.
+
+    Alone it would look like a talk of its own, which nobody had.
+    """
+    watched = Watched(RULES, {"PJSIP/1001": "1001", "PJSIP/1002": "1002"})
+    board = watched.board
+    for phone in ("PJSIP/1001", "PJSIP/1002"):
+        board.login(phone, "sales")
+    watched.snapshot()
+    caller, phone = watched.talk("PJSIP/1001")
+    board.hold(phone)
+    own, other = board.consult(phone, "PJSIP/1002")
+    board.wait(2)
+    board.consulted(own, other)
+    board.wait(2)
+    board.hang_up(caller)
+    watched.see()
+
+    async def write() -> None:
+        books: Any = board.books
+        (tmp_path / "ctid.csv").write_text("".join(f"{line}\n" for line in books.cel))
+        (tmp_path / "queue_log").write_text("".join(f"{line}\n" for line in books.queue_log))
+        await journal.write(pool, watched.facts, system="ast22", boot=None, key_of=str)
+
+    await write()
+    async with working(pool, tmp_path) as bench:
+        await bench.until(lambda: any(group.is_compared for group in bench.reading.groups))
+        await asyncio.sleep(0.2)
+        assert len(list(bench.reading.groups)) == 2
+        board.wait(60)
+        board.hang_up(own)
+        watched.see()
+        await write()
+        await bench.until(bench.is_done)
+    assert bench.put == []
+    assert set(bench.mismatches.values()) == {0}

@@ -10,7 +10,7 @@ import pytest
 
 from ctid.errors import RowRefused, SchemaError, StoreError, StoreUnavailable
 from ctid.settings import Database
-from ctid.store.pool import Pool
+from ctid.store.pool import OwnConnection, Pool
 from lab.postgres import PrivatePostgres
 
 OTHERS = (
@@ -151,3 +151,11 @@ async def test_survives_a_crash_of_postgresql(database: Database, postgres: Priv
             await asyncio.to_thread(postgres.start)
         assert await pool.fetchval("select 2") == 2
     assert errors == [1]
+
+
+async def test_an_unreadable_dsn_never_shows_its_password() -> None:
+    """S14: the leader's connection is the first that is made."""
+    database = Database(dsn="postgresql://ctid:se:cr/et@db/ctid")
+    with pytest.raises(StoreError, match=r"database\.dsn") as told:
+        await OwnConnection.open(database, name="ctid leader", within=timedelta(seconds=1))
+    assert "cr" not in str(told.value).replace("ctid", "")

@@ -15,10 +15,12 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from ctid.errors import LogUnavailable
+from ctid.store.segment_files import Segment
 from ctid.store.segment_format import HEAD_BYTES, framed, records, taken
 from ctid.store.segments import SegmentLog
 from lab import debian
@@ -477,3 +479,54 @@ def test_the_kernel_says_eio(folder: Path, when: str) -> None:
     assert promised == sorted(promised)
     assert any(line.startswith("away") for line in told) == (when in ("6..8", "4+1"))
     check_promise(folder, promised[-1])
+
+
+def test_a_folder_that_fails_to_sync_makes_nothing_durable(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F15: a new file whose name may be lost holds nothing that survives; the next sync makes it good."""
+    log = opened(folder, segment_bytes=200)
+    log.append([body(1)])
+    log.sync()
+    for number in range(2, 30):
+        log.append([body(number)])
+
+    def refuse(_: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ctid.store.segments.sync_folder", refuse)
+        patch.setattr("ctid.store.segment_files.sync_folder", refuse)
+        with pytest.raises(LogUnavailable):
+            log.sync()
+        log.forget(1)
+    assert log.durable == 1
+    assert log.sync() == 29
+    log.append([body(30)])
+    assert log.sync() == 30
+    log.close()
+    assert everything(opened(folder)) == {number: body(number) for number in range(1, 31)}
+
+
+def test_reading_goes_on_where_it_stopped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though more is written meanwhile, and somebody else reads elsewhere: nothing is read twice."""
+    begun: list[int] = []
+    records_of = Segment.records
+
+    def watched(self: Segment, log: UUID, start: int) -> Iterator[tuple[int, bytes, int]]:
+        begun.append(start)
+        return records_of(self, log, start)
+
+    monkeypatch.setattr(Segment, "records", watched)
+    log = opened(folder)
+    for number in range(1, 101):
+        log.append([body(number)])
+    after = 0
+    while some := log.read(after, 10, through=50):
+        assert [number for number, _ in some] == list(range(after + 1, after + 11))
+        after = some[-1][0]
+        assert log.read(after, 1)[0][0] == after + 1
+        log.append([body(log.last + 1)])
+    assert after == 50
+    assert begun.count(0) == 1
+    assert sorted(begun) == begun
