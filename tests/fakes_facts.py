@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from hypothesis import strategies as st
 
@@ -30,6 +32,8 @@ from ctid.acd.facts import (
     WrapUpEnded,
     WrapUpStarted,
 )
+from ctid.store.facts import Origin, store
+from ctid.store.pool import Pool
 
 BEGIN = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)
 
@@ -246,3 +250,20 @@ def cut(told: list[Fact], at: list[int]) -> list[list[Fact]]:
     """Cut into batches at the given places (any numbers)."""
     places = sorted({place % (len(told) + 1) for place in at} | {0, len(told)})
     return [told[a:b] for a, b in itertools.pairwise(places)]
+
+
+async def store_facts(
+    pool: Pool,
+    facts: Sequence[Fact],
+    *,
+    system: str = "ast22",
+    boot: datetime | None = None,
+    key_of: Callable[[str], str] = str,
+    numbers: Sequence[int] | None = None,
+    spool: UUID | None = None,
+    epoch: int | None = None,
+    leader: str = "main",
+) -> int:
+    """Store facts, by default as nobody's in particular."""
+    origin = Origin(system=system, boot=boot, spool=spool, epoch=epoch, leader=leader)
+    return await store(pool, facts, numbers, origin, key_of)

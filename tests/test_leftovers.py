@@ -10,9 +10,8 @@ import pytest
 from ctid.acd.facts import CallEnded, CallerLeft, Fact, OfferEnded, TalkEnded
 from ctid.ami.events import ShownChannel, Snapshot
 from ctid.leftovers import Leftovers
-from ctid.store import facts
 from ctid.store.pool import Pool
-from tests.fakes_facts import BEGIN, answered_call
+from tests.fakes_facts import BEGIN, answered_call, store_facts
 
 LATER = BEGIN + timedelta(hours=1)
 
@@ -23,7 +22,7 @@ def snapshot(*calls: str) -> Snapshot:
 
 
 async def write(pool: Pool, told: list[Fact]) -> None:
-    await facts.write(pool, told, system="ast", boot=None, key_of=str)
+    await store_facts(pool, told, system="ast")
 
 
 async def closed(pool: Pool, *live: str) -> list[Fact]:

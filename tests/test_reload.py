@@ -15,6 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ctid.acd.centre import Centre
+from ctid.acd.facts import CallerLeft
 from ctid.acd.rules import QueueRule
 from ctid.reload import Reload, needs_restart
 from ctid.routing import policy as policies
@@ -148,15 +149,23 @@ async def test_f43_ctid_toml_waits_for_a_restart(tmp_path: Path) -> None:
 def test_f43_the_floor_keeps_its_calls_and_goes_by_other_rules() -> None:
     """F43: a caller waits through the change; his service level is the new one."""
     watched = Watched()
-    watched.board.login(SALES, "sales")
+    board = watched.board
+    board.login(SALES, "sales")
+    caller = board.call()
+    board.join(caller, "sales")
     watched.snapshot()
-    waiting = watched.centre.waiting_counts()
+    assert watched.centre.waiting_counts() == {"sales": 1}
     late = watched.centre.adopt(
         {"sales": QueueRule(service_level_within=timedelta(seconds=1)), "fresh": QueueRule()},
         {"PJSIP/9": "9", SALES: "somebody else"},
     )
     assert late == [SALES], "a phone in a queue does not change hands"
-    assert watched.centre.waiting_counts() == waiting
+    assert watched.centre.waiting_counts() == {"sales": 1}
+    board.wait(5)
+    board.answer(board.ring(caller, SALES))
+    watched.see()
+    (left,) = (fact for fact in watched.facts if isinstance(fact, CallerLeft))
+    assert left.in_time is False, "in time by the 20 s of before, not by the 1 s of now"
     late = watched.centre.adopt({"sales": QueueRule()}, {"PJSIP/9": "9", SUPPORT: "7"})
     assert late == []
 

@@ -53,6 +53,8 @@ def test_s22_the_unit_is_well_formed(tmp_path: Path) -> None:
         line for line in done.stderr.splitlines() if "ctid.service" in line and "not found" not in line
     ]
     assert complaints == [], done.stderr
+    unit.write_text(text + "\n[Service]\nNonsense=yes\n", encoding="utf-8")
+    assert "Nonsense" in analyze("verify", "--man=no", str(unit)).stderr, "it does not look at all"
 
 
 def test_s22_the_unit_says_what_was_promised() -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, get_args
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from ctid.acd.facts import OfferOutcome
 from ctid.acd.rules import QueueRule
 from ctid.store.ledger import LEDGERS
 
@@ -47,6 +48,10 @@ FINISHED: Final = {
     "redirected": "redirected",
     "unknown_end": "unknown_end",
 }
+#: Results of ctid_calls_finished_total whose wait is measured.
+WAITED: Final = tuple(sorted({*FINISHED.values(), "short_abandoned"} - {"blocked", "unknown_end"}))
+#: Outcomes of an offer whose ringing is measured.
+RANG: Final = tuple(outcome for outcome in get_args(OfferOutcome) if outcome != "unknown_end")
 VERDICTS: Final = ("within", "late", "no_answer", "declined", "excluded")
 STATES: Final = ("logged_out", "idle", "ringing", "talking", "wrapping_up", "paused", "unreachable")
 RECORDING_RESULTS: Final = ("complete", "repaired", "truncated", "missing", "empty")
@@ -133,12 +138,12 @@ class Instruments:
         for queue, rule in rules.items():
             for source in ("inbound", "transfer"):
                 self.offered.labels(queue, source)
-            for result in {*FINISHED.values(), "short_abandoned"}:
+            for result in (*WAITED, "blocked", "unknown_end"):
                 self.finished.labels(queue, result)
             for result in ("met", "missed"):
                 self.service_level.labels(queue, result)
             self.promise(queue, rule)
-            for result in ("answered", "abandoned"):
+            for result in WAITED:
                 self.waited.labels(queue, result)
 
     def promise(self, queue: str, rule: QueueRule) -> None:
@@ -171,7 +176,7 @@ class Instruments:
             DIAL,
         )
         for queue in rules:
-            for result in ("answered", "no_answer"):
+            for result in RANG:
                 self.rang.labels(queue, result)
                 self.cycles.labels(queue, result)
 
@@ -187,10 +192,11 @@ class Instruments:
         self.transfers = self._counter(
             "ctid_transfers", "Callers given to somebody else by an agent.", "queue", "kind"
         )
-        for queue in rules:
+        for queue in (*rules, NO_QUEUE):
             for family in (self.talked, self.held, self.wrapped):
                 family.labels(queue)
-            self.handled.labels(queue, "inbound")
+            for direction in ("inbound", "outbound"):
+                self.handled.labels(queue, direction)
             for kind in ("blind", "attended"):
                 self.transfers.labels(queue, kind)
 

@@ -23,7 +23,17 @@ from ctid.acd import facts
 from ctid.acd.facts import Fact
 from ctid.acd.rules import QueueRule
 from ctid.sinks.floor import FloorTime
-from ctid.sinks.instruments import FINISHED, NO_QUEUE, NO_TEAM, OTHER, VERDICTS, Instruments, Sorted
+from ctid.sinks.instruments import (
+    FINISHED,
+    NO_QUEUE,
+    NO_TEAM,
+    OTHER,
+    RANG,
+    VERDICTS,
+    WAITED,
+    Instruments,
+    Sorted,
+)
 
 #: What a name from outside must look like to become a label, and how many we take.
 _LABEL: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,39}")
@@ -161,7 +171,7 @@ class MetricsSink:
         self.instruments.finished.labels(queue, result).inc()
         if fact.in_time is not None:
             self.instruments.service_level.labels(queue, "met" if fact.in_time else "missed").inc()
-        if result not in ("unknown_end", "blocked"):
+        if result in WAITED:
             self.instruments.waited.labels(queue, result).observe(fact.waited.total_seconds())
         self._floor.left(queue, fact.joined_at)
 
@@ -173,7 +183,7 @@ class MetricsSink:
     def _(self, fact: facts.OfferEnded) -> None:
         queue = self._queue(fact.queue)
         self.instruments.ring_rule.labels(queue, self._agent(fact.agent), fact.verdict).inc()
-        if fact.outcome != "unknown_end":
+        if fact.outcome in RANG:
             self.instruments.rang.labels(queue, fact.outcome).observe(fact.rang.total_seconds())
             self.instruments.cycles.labels(queue, fact.outcome).observe(fact.rings)
 

@@ -88,43 +88,6 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     leader: str = "main"
 
 
-async def write(
-    pool: Pool,
-    facts: Sequence[Fact],
-    *,
-    system: str,
-    boot: datetime | None,
-    key_of: Callable[[str], str],
-    spool: UUID | None = None,
-    numbers: Sequence[int] | None = None,
-    epoch: int | None = None,
-    leader: str = "main",
-) -> int:
-    """Store facts and what follows from them; those already there are left alone.
-
-    Args:
-        system: Asterisk's ``systemname``.
-        boot: Identity of this run of Asterisk, if known.
-        key_of: A caller's number -> the number as it is compared.
-        spool: Log in which the facts are numbered; those up to its position are skipped,
-            and its position moves to the last of ``numbers``, in the same transaction.
-        numbers: One for each fact, growing; with ``spool`` only.
-        epoch: Of the lead that we hold; ``None``: write whoever leads.
-        leader: Name of the lead.
-
-    Returns:
-        How many were new.
-
-    Raises:
-        StoreUnavailable: Maybe nothing was stored, maybe all of it; write the same again.
-        RowRefused: One of them can not be stored; nothing was.
-        StaleEpoch: Another daemon has taken the lead; nothing was stored.
-        StoreError: See ``pool``.
-    """
-    origin = Origin(system=system, boot=boot, spool=spool, epoch=epoch, leader=leader)
-    return await store(pool, facts, numbers, origin, key_of)
-
-
 async def store(
     pool: Pool,
     facts: Sequence[Fact],
@@ -132,7 +95,22 @@ async def store(
     origin: Origin,
     key_of: Callable[[str], str],
 ) -> int:
-    """Do what ``write`` does, for facts of one origin."""
+    """Store facts and what follows from them; those already there are left alone.
+
+    Args:
+        numbers: One for each fact, growing, if ``origin`` names a spool: those up to its position
+            are skipped, and its position moves to the last, in the same transaction.
+        key_of: A caller's number -> the number as it is compared.
+
+    Returns:
+        How many were new.
+
+    Raises:
+        StoreUnavailable: Maybe nothing was stored, maybe all of it; store the same again.
+        RowRefused: One of them can not be stored; nothing was.
+        StaleEpoch: Another daemon has taken the lead; nothing was stored.
+        StoreError: See ``pool``.
+    """
     spool = origin.spool
     numbered = zip(numbers if spool and numbers else [None] * len(facts), facts, strict=True)
     told: list[Told] = [(number, *storable(fact)) for number, fact in numbered]
@@ -151,7 +129,7 @@ async def refuse(pool: Pool, number: int, body: str, origin: Origin) -> None:
     """Note that a record of a spool can not be stored, and why its number is missing.
 
     Raises:
-        StoreUnavailable, StaleEpoch: As ``write``.
+        StoreUnavailable, StaleEpoch: As ``store``.
     """
     assert origin.spool is not None
     async with pool.transaction() as connection:

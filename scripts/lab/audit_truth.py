@@ -34,7 +34,8 @@ select coalesce(told.call, call.call), concat_ws(', ',
     case when call.ended_at is null then 'no end' end,
     case when pg_temp.far(call.began_at, told.began) then 'began ' || (call.began_at - told.began) end,
     case when pg_temp.far(call.ended_at, told.ended) then 'ended ' || (call.ended_at - told.ended) end,
-    case when call.end_reason <> told.how then 'ended by ' || call.end_reason || ' for ' || told.how end,
+    case when call.call is not null and call.end_reason is distinct from told.how
+         then 'ended by ' || coalesce(call.end_reason, 'none') || ' for ' || coalesce(told.how, 'none') end,
     case when call.merged_into is distinct from told.merged
          then 'merged ' || coalesce(call.merged_into, 'not') end)
 from told full join call using (call)"""
@@ -52,10 +53,12 @@ select call || ' ' || queue || ' ' || n, concat_ws(', ',
     case when told.outcome is null then 'never was (' || coalesce(kept.outcome, 'open') || ')' end,
     case when kept.joined_at is null then 'missing (' || told.outcome || ')' end,
     case when kept.left_at is null then 'no end' end,
-    case when kept.outcome <> told.outcome then kept.outcome || ' for ' || told.outcome end,
+    case when kept.joined_at is not null and kept.outcome is distinct from told.outcome
+         then coalesce(kept.outcome, 'open') || ' for ' || coalesce(told.outcome, 'none') end,
     case when pg_temp.far(kept.joined_at, told.began) then 'joined ' || (kept.joined_at - told.began) end,
-    case when told.outcome <> 'unknown_end' and kept.agent <> told.agent
-         then 'by ' || kept.agent || ' for ' || told.agent end,
+    case when kept.joined_at is not null and told.outcome <> 'unknown_end'
+              and coalesce(kept.agent, '') <> coalesce(told.agent, '')
+         then 'by ' || coalesce(kept.agent, 'nobody') || ' for ' || coalesce(told.agent, 'nobody') end,
     case when told.outcome <> 'unknown_end' and abs(extract(epoch from kept.waited - told.waited)) > 1.0
          then 'waited ' || kept.waited || ' for ' || told.waited end)
 from told full join kept using (call, queue, n)"""
@@ -73,8 +76,10 @@ select call || ' ' || leg || ' ' || n, concat_ws(', ',
     case when told.agent is null then 'a talk that never was' end,
     case when kept.began_at is null then 'missing' end,
     case when kept.ended_at is null then 'no end' end,
-    case when kept.agent <> told.agent then 'of ' || kept.agent || ' for ' || told.agent end,
-    case when kept.assisted <> told.assisted then 'assisted ' || kept.assisted end,
+    case when kept.began_at is not null and kept.agent is distinct from told.agent
+         then 'of ' || coalesce(kept.agent, 'nobody') || ' for ' || coalesce(told.agent, 'nobody') end,
+    case when kept.began_at is not null and kept.assisted is distinct from told.assisted
+         then 'assisted ' || coalesce(kept.assisted::text, 'unsaid') end,
     case when pg_temp.far(kept.began_at, told.began) then 'began ' || (kept.began_at - told.began) end,
     case when pg_temp.far(kept.ended_at, told.ended) then 'ended ' || (kept.ended_at - told.ended) end,
     case when told.is_seen and kept.ended_by = 'unknown_end' then 'end unknown' end)

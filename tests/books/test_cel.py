@@ -176,6 +176,8 @@ def test_a_caller_can_not_forge_a_record(fields: dict[str, str], torn_at: int) -
         found, _ = read(GOOD[:torn_at] + evil.removesuffix(b"\n") + more + b"\n" + OTHER)
         assert found[-1] == event(OTHER)
         assert all(seen.kind == "ANSWER" and seen.uniqueid == "9.9" for seen in found[:-1])
+        if not torn_at and not more and "\0" not in evil.decode():
+            assert found[0] == event(evil)
 
 
 PIECES = st.one_of(

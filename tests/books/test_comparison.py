@@ -20,6 +20,7 @@ from ctid.store.pool import Pool
 from tests.books.test_ledger import TOLD, UNTOLD
 from tests.books.test_translation import AGENTS
 from tests.fakes_books import TRACES, recorded, write_books
+from tests.fakes_facts import store_facts
 from tests.fakes_gap import live
 
 DAY = sorted(name for name in TOLD if name.startswith("22/") and name.partition("/")[2] not in UNTOLD)
@@ -79,7 +80,7 @@ async def day(pool: Pool, database: Database, tmp_path: Path) -> Day:
     facts = [
         journal.decode(line) for name in DAY for line in (TRACES / f"{name}.facts").read_bytes().splitlines()
     ]
-    await journal.write(
+    await store_facts(
         pool, facts, system="ast22", boot=None, key_of=str, spool=uuid4(), numbers=range(1, len(facts) + 1)
     )
     (tmp_path / "policy.toml").write_text(

@@ -16,6 +16,7 @@ from ctid.store.ledger import rows_of
 from ctid.store.pool import Pool
 from tests.books.test_translation import AGENTS, NAMES, NOT_LET_IN, RULES
 from tests.fakes_books import TRACES, WITHOUT_QUEUE_LOG, recorded
+from tests.fakes_facts import store_facts
 
 TOLD = sorted(set(NAMES) - WITHOUT_QUEUE_LOG)
 #: Before the dialplan wrote QUEUESTATUS into CEL; and Asterisk's end, which no AMI of the time told.
@@ -24,7 +25,7 @@ UNTOLD = {*NOT_LET_IN, "zz_restart"}
 
 async def write(pool: Pool, name: str, facts: Sequence[Fact]) -> None:
     system = f"ast{name.partition('/')[0]}"
-    await journal.write(pool, facts, system=system, boot=None, key_of=str)
+    await store_facts(pool, facts, system=system, boot=None, key_of=str)
 
 
 async def know(pool: Pool, name: str) -> None:

@@ -16,11 +16,11 @@ from ctid.acd.facts import Fact
 from ctid.books import reconciler as module
 from ctid.books.reading import Reading
 from ctid.books.reconciler import Reconciler
-from ctid.store import facts as journal
 from ctid.store.pool import Pool
 from tests.books.test_ledger import compare, know
 from tests.books.test_translation import AGENTS, RULES
 from tests.fakes_books import write_books
+from tests.fakes_facts import store_facts
 from tests.fakes_floor import Watched
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -61,7 +61,7 @@ class Bench:
         while True:
             if self.put and not self.is_deaf:
                 facts = [fact for fact, _ in self.put]
-                await journal.write(self.pool, facts, system="ast22", boot=None, key_of=str)
+                await store_facts(self.pool, facts, system="ast22", boot=None, key_of=str)
             await asyncio.sleep(0.01)
 
     async def until(self, is_so: Callable[[], bool]) -> None:
@@ -242,7 +242,7 @@ async def test_a_consultation_that_outlives_the_callers_call(pool: Pool, tmp_pat
         books: Any = board.books
         (tmp_path / "ctid.csv").write_text("".join(f"{line}\n" for line in books.cel))
         (tmp_path / "queue_log").write_text("".join(f"{line}\n" for line in books.queue_log))
-        await journal.write(pool, watched.facts, system="ast22", boot=None, key_of=str)
+        await store_facts(pool, watched.facts, system="ast22", boot=None, key_of=str)
 
     await write()
     async with working(pool, tmp_path) as bench:

@@ -14,6 +14,16 @@ from lab.postgres import PrivatePostgres
 from lab.scripted_stage import ScriptedStage, ctid_kill
 from lab.truth import read
 
+LIES = (
+    ("visit", "outcome", "full"),
+    ("visit", "agent", "9"),
+    ("visit", "queue", "none"),
+    ("talk", "agent", "9"),
+    ("talk", "assisted", True),
+    ("call", "merged", "x"),
+    ("call", "end", "unseen"),
+)
+
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -38,6 +48,10 @@ async def test_the_audit_sees_every_kind_of_lie(tmp_path: Path, postgres: Privat
             assert await differences(stage.dsn, others)
             assert await differences(stage.dsn, [*others, late])
             assert await differences(stage.dsn, [*records, one | {"call": "nobody"}])
+        for kind, name, value in LIES:
+            one = next(it for it in records if it["kind"] == kind and it.get(name) != value)
+            others = [record for record in records if record is not one]
+            assert await differences(stage.dsn, [*others, one | {name: value}]), (kind, name)
 
 
 async def test_killed_fifteen_times(tmp_path: Path, postgres: PrivatePostgres) -> None:

@@ -20,11 +20,11 @@ from ctid.acd.facts import RecordingStopped, TalkEnded
 from ctid.settings import Archive, Database
 from ctid.sinks import archive, shelf
 from ctid.sinks.archive import ArchiveSink
-from ctid.store import facts, recordings
+from ctid.store import recordings
 from ctid.store.pool import Pool
 from ctid.store.recordings import Recording
 from lab.postgres import PrivatePostgres
-from tests.fakes_facts import answered_call, seconds, uuid_of
+from tests.fakes_facts import answered_call, seconds, store_facts, uuid_of
 
 NAME = uuid_of(1)
 CALL = "ast-1700000000.2"
@@ -359,7 +359,7 @@ async def test_files_while_postgresql_is_away(
 async def test_what_was_left_undone_is_finished(pool: Pool, tmp_path: Path) -> None:
     """ctid died after the journal had the facts: the archive was never told."""
     both(tmp_path, 10.0)
-    await facts.write(pool, answered_call(1), system="ast", boot=None, key_of=str)
+    await store_facts(pool, answered_call(1), system="ast")
     async with running(pool, tmp_path) as (_, tell):
         await tell.wait()
     found = await row(pool)
@@ -369,7 +369,7 @@ async def test_what_was_left_undone_is_finished(pool: Pool, tmp_path: Path) -> N
 async def test_a_recording_whose_call_ended_unseen_is_finished(pool: Pool, tmp_path: Path) -> None:
     both(tmp_path, 10.0)
     told = [fact for fact in answered_call(1) if not isinstance(fact, RecordingStopped)]
-    await facts.write(pool, told, system="ast", boot=None, key_of=str)
+    await store_facts(pool, told, system="ast")
     async with running(pool, tmp_path) as (_, tell):
         await tell.wait()
     assert (await row(pool)).result == "complete"
@@ -432,7 +432,7 @@ async def test_told_twice_is_filed_once(pool: Pool, tmp_path: Path) -> None:
 async def test_the_journal_and_the_archive_may_come_in_any_order(pool: Pool, tmp_path: Path) -> None:
     both(tmp_path, 10.0)
     await filed(pool, tmp_path, stopped(10))
-    await facts.write(pool, answered_call(1), system="ast", boot=None, key_of=str)
+    await store_facts(pool, answered_call(1), system="ast")
     found = await row(pool)
     assert (found.result, found.call, found.expected) == ("complete", CALL, seconds(10))
     assert await recordings.of_call(pool, system="ast", call=CALL) == [found]

@@ -10,9 +10,8 @@ from ctid.errors import StoreUnavailable
 from ctid.settings import Database
 from ctid.sinks.history import StoredHistory
 from ctid.sinks.pop import Background
-from ctid.store import facts
 from ctid.store.pool import Pool
-from tests.fakes_facts import abandoned_call, answered_call
+from tests.fakes_facts import abandoned_call, answered_call, store_facts
 
 CALLER = "13800138000"
 
@@ -23,7 +22,7 @@ def bare(number: str) -> str:
 
 async def test_last_calls_and_open_tickets_of_the_same_person(pool: Pool) -> None:
     for batch in (answered_call(1), abandoned_call(8, caller="0" + CALLER)):
-        await facts.write(pool, batch, system="ast", boot=None, key_of=bare)
+        await store_facts(pool, batch, system="ast", key_of=bare)
     await pool.execute(
         "insert into ticket (type, caller_number, caller_key, subject, state) values "
         "('repair', $1, $1, E'No\\x07 light\u202e', 'open'), ('repair', $1, $1, 'done', 'closed')",
@@ -40,7 +39,7 @@ async def test_last_calls_and_open_tickets_of_the_same_person(pool: Pool) -> Non
 
 
 async def test_withheld_numbers_and_no_wish_for_calls(pool: Pool) -> None:
-    await facts.write(pool, answered_call(1), system="ast", boot=None, key_of=bare)
+    await store_facts(pool, answered_call(1), system="ast", key_of=bare)
     assert await StoredHistory(pool, limit=5, normalise=lambda number: "").of("x") == Background()
     assert (await StoredHistory(pool, limit=0, normalise=bare).of(CALLER)).calls == ()
 

@@ -7,15 +7,15 @@ from datetime import timedelta
 import pytest
 
 from ctid.acd.facts import CallMerged, CallStarted
-from ctid.store import calls, facts
+from ctid.store import calls
 from ctid.store.pool import Pool
-from tests.fakes_facts import BEGIN, abandoned_call, answered_call, seconds, uuid_of
+from tests.fakes_facts import BEGIN, abandoned_call, answered_call, seconds, store_facts, uuid_of
 
 CALLER = "13800138000"
 
 
 async def write(pool: Pool, batch: list) -> None:  # type: ignore[type-arg]
-    await facts.write(pool, batch, system="ast", boot=None, key_of=lambda number: number.lstrip("0"))
+    await store_facts(pool, batch, system="ast", boot=None, key_of=lambda number: number.lstrip("0"))
 
 
 async def test_history_is_newest_first_and_only_of_calls_that_are_over(pool: Pool) -> None:

@@ -17,7 +17,7 @@ from ctid.acd.facts import Anomaly, CallerLeft, CallMerged, Fact
 from ctid.errors import RowRefused, StaleEpoch
 from ctid.store import derive, facts
 from ctid.store.pool import Pool
-from tests.fakes_facts import BEGIN, abandoned_call, answered_call, cut, floors, seconds, uuid_of
+from tests.fakes_facts import BEGIN, abandoned_call, answered_call, cut, floors, seconds, store_facts, uuid_of
 
 DERIVED = ["call", "queue_visit", "offer", "talk", "handled_call", "transfer", "agent_state", "recording"]
 BOOT = BEGIN - timedelta(days=1)
@@ -28,7 +28,7 @@ def key_of(number: str) -> str:
 
 
 async def write(pool: Pool, batch: list[Fact]) -> int:
-    return await facts.write(pool, batch, system="ast", boot=BOOT, key_of=key_of)
+    return await store_facts(pool, batch, system="ast", boot=BOOT, key_of=key_of)
 
 
 async def contents(pool: Pool, tables: list[str]) -> dict[str, list[Any]]:
@@ -202,7 +202,7 @@ SPOOL = UUID(int=7)
 
 async def spooled(pool: Pool, batch: list[Fact], first: int, **more: Any) -> int:
     numbers = range(first, first + len(batch))
-    return await facts.write(
+    return await store_facts(
         pool, batch, system="ast", boot=BOOT, key_of=key_of, spool=SPOOL, numbers=numbers, **more
     )
 
@@ -344,7 +344,7 @@ async def test_a_guess_never_replaces_what_was_seen(pool: Pool) -> None:
 async def test_two_systems_do_not_mix(pool: Pool) -> None:
     batch = answered_call(1)
     for system in ("east", "west"):
-        await facts.write(pool, batch, system=system, boot=None, key_of=key_of)
+        await store_facts(pool, batch, system=system, boot=None, key_of=key_of)
     assert await pool.fetchval("select count(*) from call") == 2
 
 

@@ -20,12 +20,12 @@ import pytest
 from ctid.acd.facts import Resynchronised
 from ctid.errors import LeadLost, StaleEpoch
 from ctid.settings import Database, Leader
-from ctid.store.facts import write
 from ctid.store.leader import Leadership, Watch
 from ctid.store.lease import Identity, Standing, key_of, look
 from ctid.store.pool import Pool
 from lab.places import ROOT
 from lab.postgres import PrivatePostgres
+from tests.fakes_facts import store_facts
 
 LEASE = timedelta(seconds=1)
 NEVER = asyncio.Event
@@ -64,7 +64,7 @@ async def store(database: Database, *, epoch: int) -> int:
     """Write a fact under an epoch; return how many were new."""
     fact = Resynchronised(call="", at=datetime.now(UTC), corrections=0)
     async with Pool(database) as pool:
-        return await write(pool, [fact], system="s", boot=None, key_of=str, epoch=epoch)
+        return await store_facts(pool, [fact], system="s", boot=None, key_of=str, epoch=epoch)
 
 
 async def seconds(work: Any) -> float:
