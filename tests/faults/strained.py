@@ -118,6 +118,7 @@ async def _soak(seed: int, minutes: int) -> AsyncIterator[Result]:
         async with ScriptedStage(_folder(), postgres=postgres, seed=seed) as stage:
             await stage.tell("burst", WARM_UP_EVENTS, WARM_UP_EVENTS / RATE)
             looks = await soak(stage, minutes, rate=5.0)
+            await stage.tell("quiesce")  # of a call that goes on, the truth has not been told yet
             found = [f"L1 {text}" for text in await stage.settled()]
             calls = (await stage.tell("stats"))["calls"]
     drifts = {
