@@ -31,6 +31,7 @@ _UPDATE: Final = (
     "where ticket = $1"
 )
 
+Words = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^\x00]*$")]
 SortKey = Literal["opened_at", "due", "ticket", "type", "assigned_to"]
 _SORTS: Final[Mapping[SortKey, str]] = {
     "opened_at": "opened_at desc, ticket desc",
@@ -109,10 +110,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     state: Literal["", "open", "waiting", "closed"] = ""
     type: str = ""
-    assigned_to: str = ""
-    caller_key: str = ""
+    assigned_to: Words = ""
+    caller_key: Words = ""
     due_before: datetime | None = None
-    text: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    text: Words = ""
     sort: SortKey = "opened_at"
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     offset: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0

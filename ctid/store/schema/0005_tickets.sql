@@ -34,6 +34,8 @@ create unique index ticket_by_opening on ticket (opened_by, opening) where openi
 create index ticket_by_next on ticket (next_at) where next_at is not null;
 create index ticket_by_assignee on ticket (assigned_to, opened_at) where state <> 'closed';
 create index ticket_by_call on ticket (system, call) where call <> '';
+-- A note written after its pop is gone names the call by its Linkedid alone.
+create index call_by_linkedid on call (call);
 create index ticket_by_time on ticket (opened_at);
 
 comment on column ticket.type is 'consultation, repair, complaint, survey, inspection, difficult_issue, emergency_repair or memo';
