@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from ctid.errors import RowRefused
 from ctid.store.tickets import COLUMNS, Figures, Happened, Sight, Tickets, ToCall, Wanted, Written
 from ctid.tickets.commands import Command
 from ctid.tickets.deeds import act
@@ -24,8 +25,9 @@ MayDo = Callable[[Ticket], Refusal | None]
 class TicketDesk:
     """Opens tickets, carries commands out, raises what is due.
 
-    All methods raise ``StoreError`` when PostgreSQL is away or slow; nothing has changed
-    then, or the same may be asked again: ids keep it from being done twice.
+    All methods raise ``RowRefused`` for a ticket that can not be read, and ``StoreError`` when
+    PostgreSQL is away or slow; nothing has changed then, or the same may be asked again: ids
+    keep it from being done twice.
 
     Args:
         normalise: Makes of a number what numbers are compared by; the same as the journal's.
@@ -139,4 +141,7 @@ class TicketDesk:
 def _ticket(row: dict[str, Any] | None) -> Ticket:
     assert row is not None
     columns = {name: value for name, value in row.items() if name != "body"}
-    return msgspec.convert({**msgspec.json.decode(row["body"]), **columns}, Ticket)
+    try:
+        return msgspec.convert({**msgspec.json.decode(row["body"]), **columns}, Ticket)
+    except msgspec.ValidationError as error:
+        raise RowRefused(f"ticket {row['ticket']}: its body was changed by other hands: {error}") from error

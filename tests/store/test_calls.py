@@ -76,7 +76,7 @@ async def test_one_call_with_all_who_talked(pool: Pool) -> None:
     assert (found.system, found.line, found.caller_number, found.agents) == (
         "ast",
         "hotline",
-        CALLER,
+        "0" + CALLER,
         ("201",),
     )
     assert await calls.call_of(pool, "no.1") is None

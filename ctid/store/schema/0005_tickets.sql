@@ -7,7 +7,9 @@ alter table ticket add constraint ticket_type_check check (type in (
 alter table ticket
     add column opening       text        not null default '',
     add column version       integer     not null default 1,
-    add column step          text        not null default 'open',
+    add column step          text        not null default 'open' check (step in (
+        'open', 'answered', 'appointed', 'ordered', 'dispatched', 'completed', 'accepted', 'judged',
+        'verified', 'replied', 'restored', 'closed')),
     add column source        text        not null default 'call' check (source in (
         'call', 'mayors_hotline', 'consumer_association', 'petition', 'mobile_operator', 'other')),
     add column line          text        not null default '',
