@@ -72,6 +72,7 @@ class TicketClock:
         self._figures = figures
         self._now = now
         self._stirred = asyncio.Event()
+        self._is_blind = False
         desk.on_change = self._changed
 
     async def run(self) -> None:
@@ -80,8 +81,11 @@ class TicketClock:
             self._stirred.clear()
             try:
                 seconds = await self.look()
+                self._is_blind = False
             except StoreError as error:
-                _log.info("tickets can not be looked at", why=str(error))
+                if not self._is_blind:
+                    _log.warning("tickets can not be looked at", why=str(error))
+                self._is_blind = True
                 seconds = RETRY_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):

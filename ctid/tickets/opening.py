@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Annotated, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from ctid.tickets.commands import Id, Moment, Number
 from ctid.tickets.forms import NUMBER, FieldError, errors_of
@@ -74,40 +75,54 @@ def open_ticket(
     Returns:
         The ticket, without a number as yet, or what is wrong with the form.
     """
+    fields = _filled(opening, inside)
+    if errors := [*errors_of(opening.type, fields), *_errors_beside(opening, at)]:
+        return Invalid(errors=tuple(errors))
+    ticket = _timed(_begun(opening, fields, actor, at), opening, inside=inside, times=times)
+    detail = {"type": ticket.type, "subject": ticket.subject, "desk": ticket.desk}
+    event = Event(kind="opened", at=at, actor=actor, command=opening.id, detail=detail)
+    return Change(ticket=ticket, events=(event,))
+
+
+def _filled(opening: Opening, inside: InCall) -> dict[str, str]:
+    """Return the fields that hold something, the caller's number among them if it can be one."""
     fields = {name: value.strip() for name, value in opening.fields.items() if value.strip()}
     is_number = re.fullmatch(NUMBER, inside.caller_number, re.ASCII)
     if "contact" not in fields and is_number and opening.type != "emergency_repair":
         fields["contact"] = inside.caller_number
-    if errors := [*errors_of(opening.type, fields), *_errors_beside(opening, at)]:
-        return Invalid(errors=tuple(errors))
-    deadline = times.sources.get(opening.source)
-    is_complaint = opening.type == "complaint"
-    ticket = Ticket(
+    return fields
+
+
+def _begun(opening: Opening, fields: dict[str, str], actor: str, at: datetime) -> Ticket:
+    return Ticket(
         type=opening.type,
         subject=fields["subject"],
         fields=fields,
         source=opening.source,
-        system=inside.system,
-        call=inside.call,
-        line=inside.line,
         caller_number=fields.get("contact", ""),
         opened_at=at,
         opened_by=actor,
         assigned_to=_assignee(opening, actor),
         desk=_DESKS.get(opening.type, ""),
-        level=int(is_complaint),
-        due_at=at + deadline if deadline else None,
-        level_due_at=at + times.level if is_complaint else None,
-        promised_at=opening.promised_at,
-        promise="open" if opening.promised_at else "",
+        level=int(opening.type == "complaint"),
         steps=(Stamp(step="open", at=at, by=actor),),
         notices=tuple(Notice(number=number) for number in opening.notify),
         done=(opening.id,),
     )
-    detail = {"type": ticket.type, "subject": ticket.subject, "desk": ticket.desk}
-    return Change(
-        ticket=ticket,
-        events=(Event(kind="opened", at=at, actor=actor, command=opening.id, detail=detail),),
+
+
+def _timed(ticket: Ticket, opening: Opening, *, inside: InCall, times: Times) -> Ticket:
+    """Add the call it was opened in, and until when what is to be done."""
+    deadline = times.sources.get(ticket.source)
+    return replace(
+        ticket,
+        system=inside.system,
+        call=inside.call,
+        line=inside.line,
+        due_at=ticket.opened_at + deadline if deadline else None,
+        level_due_at=ticket.opened_at + times.level if ticket.level else None,
+        promised_at=opening.promised_at,
+        promise="open" if opening.promised_at else "",
     )
 
 
