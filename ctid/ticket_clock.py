@@ -27,7 +27,7 @@ LOOK_SECONDS: Final = 15.0
 """So often the figures are counted, whatever happens."""
 RETRY_SECONDS: Final = 2.0
 LEADING: Final = ("leader", "supervisor")
-_ALARMS: Final = frozenset(get_args(AlarmKind))
+_FOR_LEADERS: Final = frozenset({*get_args(AlarmKind), "level_raised"} - {"promise_reminder"})
 _NEWS: Final[dict[str, NewsKind]] = {
     name: name for kinds in get_args(NewsKind) for name in (get_args(kinds) or (kinds,))
 }
@@ -120,7 +120,7 @@ class TicketClock:
             self._stirred.set()  # its own alarms it knows of
 
     def _tell(self, ticket: Ticket, event: Event) -> None:
-        is_late = event.kind in _ALARMS and event.kind != "promise_reminder"
+        is_raised = event.kind in _FOR_LEADERS
         nobody = not ticket.assigned_to
         self._screens.tell(
             TicketNews(
@@ -135,5 +135,5 @@ class TicketClock:
                 due_at=overdue_from(ticket),
             ),
             persons={name for name in (ticket.assigned_to, ticket.opened_by) if name},
-            roles={*_ROLES[ticket.desk], *(LEADING if is_late or (nobody and not ticket.desk) else ())},
+            roles={*_ROLES[ticket.desk], *(LEADING if is_raised or (nobody and not ticket.desk) else ())},
         )

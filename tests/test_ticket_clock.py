@@ -102,6 +102,16 @@ async def test_what_was_missed_while_ctid_was_down_is_raised_at_the_next_start(
     assert after.level == 2
 
 
+async def test_a_complaint_given_up_by_hand_is_told_to_those_above(bench: Bench) -> None:
+    ticket = await bench.open("complaint")
+    up = c.Escalate(id="e", version=1, reason="beyond me")
+    await bench.desk.do(ticket.ticket, up, "complaints", bench.now, may=lambda ticket: None)
+    assert bench.screens.told == [
+        ("opened", {"201"}, {"complaints"}),
+        ("level_raised", {"201"}, {"complaints", "leader", "supervisor"}),
+    ]
+
+
 async def test_a_kept_promise_counts_as_kept(bench: Bench) -> None:
     ticket = await bench.open("consultation", promised_at=bench.now + HOUR)
     reply = c.Reply(id="r", version=1, result="told him")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
 from ctid.errors import StoreError
+from ctid.settings import Database
 from ctid.store import calls
+from ctid.store.migrate import SCHEMA, migrate
 from ctid.store.pool import Pool
 from ctid.store.tickets import Sight, SortKey, Tickets, Wanted
 from ctid.tickets import commands as c
@@ -176,6 +180,34 @@ async def test_figures(desk: TicketDesk, pool: Pool) -> None:
     await do(desk, number, c.Claim(id="c", version=2))
     await do(desk, number, c.Attempt(id="t", version=3, call_back=0, result="confirmed"))
     assert (await desk.figures(AT + 3 * HOUR)).call_backs_due == 1
+
+
+async def test_tickets_of_an_older_ctid_are_taken_over(empty_database: Database, tmp_path: Path) -> None:
+    for file in sorted(SCHEMA.glob("*.sql")):
+        if file.name < "0005":
+            shutil.copy(file, tmp_path)
+    await migrate(empty_database, folder=tmp_path)
+    async with Pool(empty_database) as pool:
+        for state in ("open", "waiting", "closed"):
+            await pool.execute(
+                "insert into ticket (type, caller_number, caller_key, subject, state, opened_at, promised_at)"
+                " values ('repair', $1, $1, $2, $2, $3, $4)",
+                CALLER,
+                state,
+                AT,
+                AT + HOUR,
+            )
+        assert "0005_tickets.sql" in await migrate(empty_database)
+        desk = TicketDesk(Tickets(pool), normalise=str)
+        found, _ = await desk.find(Wanted(sort="ticket"), ALL)
+        assert [(one.step, one.state) for one in found] == [
+            ("open", "open"),
+            ("dispatched", "waiting"),
+            ("closed", "closed"),
+        ]
+        assert {one.subject for one in await calls.open_tickets_of(pool, CALLER)} == {"open", "waiting"}
+        assert await desk.due(AT + HOUR) == [found[0].ticket, found[1].ticket]
+        assert len(await desk.raise_due(found[0].ticket, AT + HOUR)) == 2
 
 
 async def test_a_ticket_from_before_there_were_steps_can_be_worked_on(desk: TicketDesk, pool: Pool) -> None:
