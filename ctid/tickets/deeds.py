@@ -118,10 +118,9 @@ def _answer(deed: Deed) -> Change:
 
 def _complete(deed: Deed) -> Change:
     """The customer is to be told what came of it."""
-    done = _said(deed)
     if deed.ticket.type == "inspection" or not deed.ticket.caller_number:
-        return done
-    return replace(done, ticket=_with_call_backs(deed, (deed.ticket.caller_number,)))
+        return _said(deed)
+    return replace(_said(deed), ticket=_with_call_backs(deed, (deed.ticket.caller_number,)))
 
 
 def _restore(deed: Deed) -> Change:
@@ -160,8 +159,7 @@ def _verify(deed: Deed) -> Change:
 
 
 def _reply(deed: Deed) -> Change:
-    done = _said(deed)
-    return _kept(deed, done)
+    return _kept(deed, _said(deed))
 
 
 def _kept(deed: Deed, done: Change) -> Change:
@@ -248,13 +246,21 @@ def _deliver(deed: Deed) -> Change | Refusal:
 
 
 def _close(deed: Deed) -> Change | Refusal:
+    return _settled(deed, deed.changed("closed", {}))
+
+
+def _reject(deed: Deed) -> Change | Refusal:
+    return _settled(deed, _said(deed))
+
+
+def _settled(deed: Deed, done: Change) -> Change | Refusal:
+    """Let nobody wait: what every way to the end has to pass."""
     ticket = deed.ticket
     left = sum(one.result == "open" for one in ticket.call_backs)
     if left:
         return Refusal(
             code="call_backs_open", why=f"{left} customers are not called back yet; call them, then close"
         )
-    done = deed.changed("closed", {})
     if ticket.promised_at is None:
         return done
     if any(one.result == "exhausted" for one in ticket.call_backs):
@@ -276,7 +282,7 @@ _EFFECTS: Final[dict[type, Callable[[Deed], Change | Refusal]]] = {
     commands.Dispatch: _said,
     commands.Complete: _complete,
     commands.Accept: _said,
-    commands.Reject: _said,
+    commands.Reject: _reject,
     commands.Judge: _judge,
     commands.Escalate: _escalate,
     commands.Verify: _verify,

@@ -187,6 +187,12 @@ def test_a_promise_stands_in_the_way_of_closing() -> None:
     assert refused(tried(ticket, c.Note, text="too late")) == "closed"
 
 
+def test_whoever_rejects_a_case_has_to_reply_first() -> None:
+    ticket = opened("inspection", promised_at=AT + HOUR)
+    assert refused(tried(ticket, c.Reject, reason="not ours")) == "promise_open"
+    assert do(do(ticket, c.Reply, result="told him"), c.Reject, reason="not ours").state == "closed"
+
+
 def test_a_customer_nobody_reaches_does_not_keep_a_ticket_open_for_ever() -> None:
     ticket = opened("survey", promised_at=AT + HOUR)
     ticket = do(do(do(ticket, c.Dispatch, to="team"), c.Complete, result="possible"), c.Claim)
@@ -234,7 +240,7 @@ def test_every_command_is_tried() -> None:
     assert set(ANY) == set(get_args(c.AnyCommand))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.sampled_from(get_args(TicketType)), st.data())
 def test_no_sequence_of_commands_gets_around_the_rules(kind: TicketType, data: st.DataObject) -> None:
     ticket, now, settled = opened(kind), AT, 0
