@@ -45,14 +45,19 @@ from ctid.sinks.metrics import MetricsSink
 from ctid.sinks.pop_book import PopBook
 from ctid.sinks.pop_url import PopUrl
 from ctid.sinks.pops import PopSink
+from ctid.sinks.ticket_figures import TicketFigures
 from ctid.stalls import StallMonitor
 from ctid.store import calls, migrate
 from ctid.store.leader import Leadership
 from ctid.store.pool import Pool
 from ctid.store.segments import SegmentLog
+from ctid.store.tickets import Tickets
 from ctid.store.users import Users
 from ctid.store.whole import write_whole
+from ctid.ticket_clock import TicketClock
+from ctid.tickets.desk import TicketDesk
 from ctid.views import FloorViews
+from ctid.web.api.tickets import TicketsApi
 from ctid.web.hub import Hub
 from ctid.web.server import MetricsServer, WebServer
 from ctid.web.sessions import Sessions
@@ -199,6 +204,11 @@ class Daemon:
     def _build_listeners(self) -> None:
         loaded = self._settings
         self.sessions = Sessions(Users(self._pool), on_end=self.hub.end_session)
+        self.tickets = TicketClock(
+            TicketDesk(Tickets(self._pool), normalise=self._policy.number),
+            screens=self.hub,
+            figures=TicketFigures(self.metrics.instruments.registry),
+        )
         self.leftovers = Leftovers(
             self._pool,
             self._policy.rules(),
@@ -225,6 +235,13 @@ class Daemon:
             pops=self.pops,
             floor=self.views.state,
             end_wrap_up=self._end_wrap_up,
+            more=TicketsApi(
+                self.tickets.desk,
+                book=self.book,
+                call_of=lambda call: calls.call_of(self._pool, call),
+                system=lambda: self.centre.system or self.link.system,
+                end_wrap_up=self._end_wrap_up,
+            ).routes(),
             checks=readiness.checks(
                 asterisk=self._asterisk,
                 ask_database=self._database,
@@ -299,6 +316,7 @@ class Daemon:
             self.link,
             self.hub,
             self.sessions,
+            self.tickets,
             self.pops,
             self.archive,
             self.stalls,

@@ -26,7 +26,10 @@ from ctid.sinks.pop import Background, Pop, pop_id
 from ctid.sinks.pop_book import PopBook
 from ctid.sinks.pop_url import PopUrl
 from ctid.sinks.pops import PopSink
+from ctid.store.calls import OneCall
 from ctid.store.users import Grant, User, hash_of
+from ctid.tickets.desk import TicketDesk
+from ctid.web.api.tickets import TicketsApi
 from ctid.web.client import Limits
 from ctid.web.hub import Hub
 from ctid.web.messages import AgentCard, FloorState, QueueCard
@@ -227,6 +230,8 @@ class WebDaemon:
     observed: list[tuple[str, str, float]] = field(default_factory=list)
     port: int = 0
     max_clients: int = 500
+    tickets: TicketDesk | None = None
+    calls: dict[str, OneCall] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.users = FakeUsers()
@@ -254,6 +259,7 @@ class WebDaemon:
             floor=lambda: self.floor,
             end_wrap_up=self.end_wrap_up,
             checks={"asterisk": self.check_asterisk, "database": self.check_database},
+            more=self._tickets_api().routes() if self.tickets else (),
             version="1.2.3",
         )
         self.metrics = MetricsServer(Metrics(port=0), render=lambda: b"ctid_up 1\n")
@@ -262,6 +268,19 @@ class WebDaemon:
             self.users.add(
                 f"token-{agent or 'leader'}", User(name=name, role=role, agent=agent, language="en")
             )
+
+    def _tickets_api(self) -> TicketsApi:
+        assert self.tickets
+        return TicketsApi(
+            self.tickets,
+            book=self.book,
+            call_of=self.call_of,
+            system=lambda: "ast",
+            end_wrap_up=self.end_wrap_up,
+        )
+
+    async def call_of(self, call: str) -> OneCall | None:
+        return self.calls.get(call)
 
     async def end_wrap_up(self, agent: str) -> bool:
         if agent not in self.wrapping_up:

@@ -52,6 +52,21 @@ class OpenTicket(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     assigned_to: str
 
 
+class OneCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One call, for what is written down about it.
+
+    Attributes:
+        caller_number: As Asterisk gave it; empty if withheld.
+        agents: Who talked with the caller.
+    """
+
+    system: str
+    call: str
+    line: str
+    caller_number: str
+    agents: tuple[str, ...]
+
+
 _HISTORY: Final = """
 select c.system, c.call, c.began_at, coalesce(c.dialled, '') as dialled, coalesce(c.line, '') as line,
        coalesce(c.business, '') as business, coalesce(v.queue, '') as queue,
@@ -70,6 +85,16 @@ left join lateral (
 where c.caller_key = $1 and c.caller_key <> '' and c.ended_at is not null and c.merged_into is null
 order by c.began_at desc
 limit $2
+"""
+
+_CALL: Final = """
+select c.system, c.call, coalesce(c.line, '') as line, coalesce(c.caller_number, '') as caller_number,
+       array(select distinct agent from talk t where t.system = c.system and t.call = c.call
+             and t.agent <> '') as agents
+from call c
+where c.call = $1
+order by c.began_at desc nulls last
+limit 1
 """
 
 _LAST_AGENT: Final = """
@@ -106,6 +131,16 @@ async def open_tickets_of(pool: Pool, caller_number: str, *, limit: int = 20) ->
         limit,
     )
     return [OpenTicket(**row) for row in rows]
+
+
+async def call_of(pool: Pool, call: str) -> OneCall | None:
+    """Return a call by its Linkedid, the latest if several systems have one; ``None``: not written down.
+
+    Raises:
+        StoreUnavailable: PostgreSQL is away or slow.
+    """
+    row = await pool.fetchrow(_CALL, call)
+    return None if row is None else OneCall(**{**row, "agents": tuple(row["agents"])})
 
 
 async def last_agent_of(pool: Pool, caller_number: str, *, since: datetime) -> str | None:

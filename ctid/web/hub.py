@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
@@ -35,6 +35,7 @@ from ctid.web.messages import (
     Hello,
     QueueCard,
     SignedIn,
+    TicketNews,
     encode,
 )
 
@@ -91,6 +92,16 @@ class Hub:
             return 0
         frame = _frame(replace(message, seq=self._seq))  # type: ignore[arg-type]
         return sum(client.write(frame) for client in tuple(screens))
+
+    def tell(self, message: TicketNews, *, persons: Collection[str], roles: Collection[str]) -> int:
+        """Send to every screen of these persons (agent's number or user's name) and of these roles."""
+        screens = [
+            client
+            for client in self._clients
+            if client.role in roles or client.user in persons or (client.agent and client.agent in persons)
+        ]
+        frame = _frame(message) if screens else b""
+        return sum(client.write(frame) for client in screens)
 
     def floor_changed(self) -> None:
         """Something may look different now."""

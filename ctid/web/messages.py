@@ -37,12 +37,15 @@ from ctid.sinks.pop import (
     PopOffered,
     PopWithdrawn,
 )
+from ctid.tickets.due import AlarmKind
+from ctid.tickets.ticket import Step, TicketType
 
 VERSION: Final = 1
 
 Topic = Literal["pops", "floor"]
 Role = Literal["agent", "leader", "inspector", "supervisor", "admin"]
 Language = Literal["zh-CN", "en"]
+NewsKind = AlarmKind | Literal["opened", "assigned", "forwarded", "step_reached", "level_raised"]
 MessageId = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Seq = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 
@@ -158,6 +161,29 @@ class FloorChanged(Message, frozen=True, kw_only=True, tag="floor.changed"):
     exchange: Literal["in_sync", "lost"] = "in_sync"
 
 
+class TicketNews(Message, frozen=True, kw_only=True, tag="ticket.news"):
+    """Something happened to a ticket of one's own, or of one's desk.
+
+    Attributes:
+        kind: What happened; ``promise_reminder``: a promise falls due soon; ``promise_broken``,
+            ``deadline_passed``, ``level_passed`` and ``call_back_due``: it is late.
+        ticket: Its number.
+        step: Where in its workflow it is now.
+        level: Of a complaint, from 1; 0: no complaint.
+        due_at: Overdue then; ``None``: nobody waits.
+    """
+
+    kind: NewsKind
+    at: datetime
+    ticket: int
+    form: TicketType
+    subject: str
+    step: Step
+    level: int
+    assigned_to: str
+    due_at: datetime | None
+
+
 class Beat(Message, frozen=True, kw_only=True, tag="beat"):
     """Every 15 s: the connection is alive, and so late is it."""
 
@@ -251,6 +277,7 @@ FromServer = (
     | PopClosed
     | FloorSnapshot
     | FloorChanged
+    | TicketNews
     | Beat
     | Ack
     | Error

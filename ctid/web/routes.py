@@ -48,6 +48,8 @@ class Route:
     Attributes:
         path: With ``{name}`` for what varies; a value never holds a slash.
         body: Type of the JSON body, if one is needed.
+        query: What has to be in the query string.
+        filters: What may be in it.
         replies: Status to (meaning, type of the JSON body or ``None``).
     """
 
@@ -58,6 +60,7 @@ class Route:
     answer: Answer
     body: type | None = None
     query: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
     replies: Mapping[int, tuple[str, Any]] = field(default_factory=lambda: {200: ("done", None)})
 
 

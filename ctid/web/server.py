@@ -126,6 +126,7 @@ class WebServer:
         pops: Told what people do with their pops.
         end_wrap_up: Called with an agent's number.
         checks: What ``/readyz`` asks; name to check.
+        more: Routes of further subjects.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class WebServer:
         floor: Callable[[], FloorState],
         end_wrap_up: EndWrapUp,
         checks: Mapping[str, Check],
+        more: Sequence[Route] = (),
         version: str = "0",
     ) -> None:
         self._settings = settings
@@ -150,6 +152,7 @@ class WebServer:
             *WrapUpApi(end_wrap_up).routes(),
             *PopApi(book).routes(),
             *HealthApi(checks).routes(),
+            *more,
             *Sockets(
                 hub=hub,
                 sessions=sessions,

@@ -68,6 +68,20 @@ async def test_the_last_agent_is_the_last_who_talked(pool: Pool) -> None:
     assert await calls.last_agent_of(pool, "999", since=BEGIN) is None
 
 
+async def test_one_call_with_all_who_talked(pool: Pool) -> None:
+    batch = answered_call(1)
+    await write(pool, batch)
+    found = await calls.call_of(pool, batch[0].call)
+    assert found
+    assert (found.system, found.line, found.caller_number, found.agents) == (
+        "ast",
+        "hotline",
+        "0" + CALLER,
+        ("201",),
+    )
+    assert await calls.call_of(pool, "no.1") is None
+
+
 async def test_open_tickets(pool: Pool) -> None:
     for state, subject in (("open", "no water"), ("closed", "old"), ("waiting", "call back")):
         await pool.execute(
@@ -85,6 +99,7 @@ async def test_open_tickets(pool: Pool) -> None:
     ("sql", "index"),
     [
         (calls._HISTORY.replace("$1", "'1'").replace("$2", "5"), "call_by_caller"),
+        (calls._CALL.replace("$1", "'1'"), "call_by_linkedid"),
         (calls._LAST_AGENT.replace("$1", "'1'").replace("$2", "now()"), "call_by_caller"),
     ],
 )

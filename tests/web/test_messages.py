@@ -34,7 +34,7 @@ UNREADABLE = [
 
 
 TAGS = """hello desk pop.offered pop.enriched pop.answered pop.withdrawn pop.closed floor.snapshot
-floor.changed beat ack error auth subscribe unsubscribe sync seen dismiss"""
+floor.changed ticket.news beat ack error auth subscribe unsubscribe sync seen dismiss"""
 
 
 @pytest.mark.parametrize("text", UNREADABLE, ids=range(len(UNREADABLE)))

@@ -10,13 +10,14 @@ import pytest
 
 from ctid.acd.facts import AgentState, OfferOutcome, VisitOutcome
 from ctid.sinks.pop import PopState
+from ctid.tickets.ticket import TicketType
 from ctid.web.messages import Language, Role
 from ctid.web.pages import FILES
 from ctid.web.words import LANGUAGES, preferred, words
 
 #: Kinds whose keys are made of a value, and all values there are.
 KINDS = {
-    "business": (*["consultation", "repair", "complaint", "survey", "inspection", "difficult_issue"],),
+    "business": get_args(TicketType),
     "language": get_args(Language),
     "link": ("connecting", "live", "offline"),
     "offer": get_args(OfferOutcome),

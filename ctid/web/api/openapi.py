@@ -89,10 +89,12 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
-    places = [("path", name) for name in _PLACE.findall(route.path)]
-    places += [("query", name) for name in route.query]
+    places = [("path", name, True) for name in _PLACE.findall(route.path)]
+    places += [("query", name, True) for name in route.query]
+    places += [("query", name, False) for name in route.filters]
     return [
-        {"name": name, "in": where, "required": True, "schema": {"type": "string"}} for where, name in places
+        {"name": name, "in": where, "required": required, "schema": {"type": "string"}}
+        for where, name, required in places
     ]
 
 
@@ -110,5 +112,5 @@ def _reply(meaning: str, body: Any) -> dict[str, Any]:
 
 
 def _content(body: Any) -> dict[str, Any]:
-    kind = "application/problem+json" if body is Problem else "application/json"
+    kind = "application/problem+json" if issubclass(body, Problem) else "application/json"
     return {kind: {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}}}
