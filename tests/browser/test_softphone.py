@@ -19,6 +19,7 @@ from lab.phone import Phone, Plan
 from lab.ports import free_udp_port
 from lab.proxy import FaultProxy
 from tests.browser.conftest import Desk
+from tests.browser.frozen import freezable_tab
 from tests.browser.softphone import (
     AGENT,
     CALLER,
@@ -33,11 +34,19 @@ from tests.browser.softphone import (
     until,
     write_tone,
 )
+from tests.browser.test_frozen import SIGN_IN
 from tests.fakes_web import WebDaemon, running
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 
 COLLEAGUE_IP = "127.0.0.3"
+
+#: Counts the tones that the page starts.
+COUNT_TONES = """(() => {
+  window.tones = 0;
+  const start = OscillatorNode.prototype.start;
+  OscillatorNode.prototype.start = function (...at) { tones += 1; return start.apply(this, at); };
+})()"""
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +102,12 @@ async def phone_desk(hearing_browser: Browser, exchange: Exchange, road: FaultPr
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def handset(phone_desk: Desk) -> Handset:
-    """The softphone of the agent, registered, with a microphone that nothing cleans of its tone."""
-    tab = await phone_desk.blank(permissions=["microphone"])
+    return await with_tone(phone_desk)
+
+
+async def with_tone(desk: Desk) -> Handset:
+    """Return the softphone of the agent, registered; nothing cleans its microphone of the tone."""
+    tab = await desk.blank(permissions=["microphone"])
     await tab.page.context.add_init_script(TAP)
     await tab.page.evaluate("localStorage.setItem('ctid.phone.cleaned', 'no')")
     await tab.page.reload()
@@ -361,6 +374,86 @@ async def test_one_tab_is_the_phone_and_the_next_takes_over(
     call = await talking(twin, caller)
     await call.hang_up()
     await twin.is_("idle")
+
+
+async def test_a_second_call_finds_the_agent_busy(
+    handset: Handset, caller: Phone, exchange: Exchange
+) -> None:
+    call = await talking(handset, caller)
+    await asyncio.to_thread(exchange.cli, f"channel originate PJSIP/{AGENT} application Milliwatt")
+    await asyncio.sleep(1)
+    assert "Milliwatt" not in await asyncio.to_thread(exchange.cli, "core show channels")
+    await handset.hears(CALLER)
+    assert (await handset.stats())["state"] == "talking"
+    await call.hang_up()
+    await handset.is_("idle")
+
+
+async def test_the_browser_asks_before_it_lends_the_microphone(phone_desk: Desk, caller: Phone) -> None:
+    tab = await phone_desk.signed_in()
+    handset = Handset(tab)
+    await tab.shows("#phone[data-line=voiceless] .help:not(.covered)")
+    assert "still has to allow" in (await tab.texts("#phone .help p"))[0]
+    await tab.page.click("#phone .help button")
+    await handset.registered()
+    assert await tab.page.locator("#phone .usual.covered").count() == 0
+    assert tab.wrong == []
+
+
+async def test_a_frozen_tab_does_not_ring_for_a_dead_call(
+    phone_desk: Desk, exchange: Exchange, caller: Phone, tmp_path: Path
+) -> None:
+    """F21: what the page rings, and when, is taken from the tones that it starts."""
+    assert exchange.certificate is not None
+    words = (
+        f"--ignore-certificate-errors-spki-list={exchange.certificate.fingerprint}",
+        "--autoplay-policy=no-user-gesture-required",
+    )
+    async with freezable_tab(phone_desk.daemon.url, tmp_path, *words) as tab:
+        await tab.until("document.body?.dataset.phase === 'signed_out'")
+        assert await tab.evaluate(SIGN_IN) == 200
+        await tab.evaluate("location.reload()")
+        await tab.until("document.getElementById('phone')?.dataset.line === 'voiceless'")
+        await tab.evaluate(COUNT_TONES)
+        call = await caller.dial("4001")
+        await tab.until("tones > 0")
+        await tab.freeze()
+        before = await tab.evaluate("tones")
+        await call.hang_up()
+        await asyncio.sleep(4)
+        await tab.thaw()
+        await tab.until("document.getElementById('phone').dataset.state === 'idle'")
+        await asyncio.sleep(4)
+        assert await tab.evaluate("tones") == before, "it rang for a call that was over"
+        call = await caller.dial("4001")
+        await tab.until(f"tones > {before}")
+        await tab.freeze()
+        await asyncio.sleep(0.5)
+        during = await tab.evaluate("tones")
+        await tab.thaw()
+        await tab.until(f"tones > {during}")  # what still rings, rings again
+        await call.hang_up()
+
+
+async def test_asterisk_16(tmp_path: Path) -> None:
+    """The oldest that is supported speaks with browsers as it is."""
+    microphone = write_tone(tmp_path / "microphone.wav", MICROPHONE)
+    with Exchange(
+        16, folder=tmp_path / "exchange", webrtc_agents=[AGENT], members={"overflow": [AGENT]}
+    ) as exchange:
+        settings = PhoneSettings(**exchange.phone_table())
+        async with (
+            async_playwright() as playwright,
+            running(WebDaemon(phone=settings)) as daemon,
+            Phone("13812345678", exchange=exchange.sip_address, ip=TRUNK_IP, tone=CALLER) as caller,
+        ):
+            browser = await hearing(playwright, microphone, exchange)
+            handset = await with_tone(Desk(browser, daemon))
+            call = await talking(handset, caller)
+            await handset.hears(CALLER)
+            await handset.key("Alt+h")
+            await call.ended(10)
+            await browser.close()
 
 
 async def test_a_signed_out_page_is_no_phone(handset: Handset, exchange: Exchange) -> None:

@@ -90,7 +90,7 @@ function build(root) {
 }
 
 function button(name, key, kind = "quiet") {
-  const word = el("span", { class: "word" });
+  const word = document.createTextNode("");
   parts[name] = el("button", { type: "button", class: kind, "aria-keyshortcuts": `Alt+${key}`, on: { click: acts[`Key${key}`] } },
     word, el("kbd", {}, `Alt+${key}`));
   parts[name].word = word;

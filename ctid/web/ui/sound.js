@@ -8,6 +8,7 @@ const QUIET_DB = -60; // shown as nothing
 
 export const devices = { microphone: [], speaker: [] }; // of MediaDeviceInfo
 let context = null;
+let isLent = false; // some browsers say "prompt" of a microphone that they lend until the page is closed
 
 /** Returns the id of the device chosen as "microphone", "speaker" or "bell"; empty: the browser's own choice. */
 export const chosen = (use) => localStorage.getItem(`ctid.phone.${use}`) ?? "";
@@ -28,6 +29,7 @@ export async function openMicrophone() {
   const stream = await ask({ ...wanted, deviceId: chosen("microphone") ? { exact: chosen("microphone") } : undefined }, wanted);
   if (stream) {
     phone.problem = "";
+    isLent = true;
     list();
   }
   changed();
@@ -78,7 +80,7 @@ export async function look() {
   await list();
   const permission = await navigator.permissions.query({ name: "microphone" }).catch(() => null);
   const may = permission?.state ?? "granted"; // where it can not be asked, the first call tells
-  phone.problem = !devices.microphone.length ? "none" : { denied: "denied", prompt: "ask" }[may] ?? "";
+  phone.problem = !devices.microphone.length ? "none" : { denied: "denied", prompt: isLent ? "" : "ask" }[may] ?? "";
   changed();
 }
 
