@@ -54,7 +54,7 @@ from ctid.store.users import Users
 from ctid.store.whole import write_whole
 from ctid.views import FloorViews
 from ctid.web.hub import Hub
-from ctid.web.phones import read_passwords
+from ctid.web.phones import phone_problems
 from ctid.web.server import MetricsServer, WebServer
 from ctid.web.sessions import Sessions
 
@@ -89,11 +89,7 @@ def read(config: Path) -> tuple[Settings, Policy | None, list[str]]:
                 f"{config}: asterisk: {account.secret_file}: {error.strerror}; "
                 f"write the secret of AMI user {account.username} into it (mode 0600)"
             )
-    if loaded.web.phone:
-        try:
-            read_passwords(loaded.web.phone.passwords_file)
-        except SettingsError as error:
-            problems += [f"{config}: web.phone.passwords_file: {text}" for text in error.problems]
+    problems += phone_problems(loaded.web, config)
     return loaded, policy, problems
 
 

@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from ctid.errors import SettingsError
-from ctid.settings import read_toml
+from ctid.settings import Web, read_toml
+
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def phone_problems(settings: Web, config: Path) -> list[str]:
+    """Say what would keep the softphone from working; never raises."""
+    if settings.phone is None:
+        return []
+    problems = []
+    address = urlsplit(settings.public_url)
+    if address.scheme != "https" and address.hostname not in _LOOPBACK:
+        problems.append(
+            f"{config}: web.public_url: browsers lend a microphone to https pages only; "
+            "put ctid behind https, or remove [web.phone]"
+        )
+    try:
+        read_passwords(settings.phone.passwords_file)
+    except SettingsError as error:
+        problems += [f"{config}: web.phone.passwords_file: {text}" for text in error.problems]
+    return problems
 
 
 def read_passwords(file: Path) -> dict[str, SecretStr]:

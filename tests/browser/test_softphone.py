@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, Dialog, async_playwright
 
 from ctid.settings import Phone as PhoneSettings
 from lab.browser import lend_libraries
@@ -40,6 +40,12 @@ from tests.fakes_web import WebDaemon, running
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 
 COLLEAGUE_IP = "127.0.0.3"
+
+#: Which track the agent's voice is taken from.
+TRACK = """async () => {
+  const { phone } = await import("/ui/phone.js");
+  return phone.call.session.connection.getSenders()[0].track.id;
+}"""
 
 #: Counts the tones that the page starts.
 COUNT_TONES = """(() => {
@@ -218,6 +224,45 @@ async def test_hold_is_music_and_mute_is_silence(handset: Handset, caller: Phone
     assert handset.tab.wrong == []
     await call.hang_up()
     await handset.is_("idle")
+
+
+async def test_another_microphone_during_the_call(handset: Handset, caller: Phone) -> None:
+    call = await talking(handset, caller)
+    await handset.page.click("#phone summary")
+    microphones = handset.page.locator("#phone select").first
+    assert await microphones.locator("option").count() > 1
+    old = await handset.page.evaluate(TRACK)
+    await microphones.select_option(index=1)
+    async with asyncio.timeout(5):
+        while await handset.page.evaluate(TRACK) == old:
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.7)  # past what the old one still said
+    assert call.rtp.heard(MICROPHONE) > LOUD
+    await call.hang_up()
+    await handset.is_("idle")
+    await handset.page.reload()
+    await handset.registered()
+    call = await talking(handset, caller)  # before that a browser names no device
+    assert await handset.page.locator("#phone select").first.input_value() != "", "the choice was forgotten"
+    await call.hang_up()
+    await handset.is_("idle")
+
+
+async def test_leaving_the_page_in_a_talk_is_asked_first_and_hangs_up(
+    handset: Handset, caller: Phone
+) -> None:
+    call = await talking(handset, caller)
+    asked: list[str] = []
+
+    async def agree(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        await dialog.accept()
+
+    handset.page.on("dialog", agree)
+    await handset.page.reload()
+    await call.ended(5)
+    assert asked == ["beforeunload"]
+    await handset.registered()
 
 
 async def test_keys_arrive(handset: Handset, caller: Phone) -> None:

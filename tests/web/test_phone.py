@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 
 from ctid.daemon import read
 from ctid.errors import SettingsError
-from ctid.settings import Phone
+from ctid.settings import Phone, Web
 from ctid.web.pages import FILES
-from ctid.web.phones import read_passwords
+from ctid.web.phones import phone_problems, read_passwords
 from tests.fakes_web import WebDaemon, running
 
 CANARY = "canary-3f0a"
@@ -146,6 +146,20 @@ def test_ctid_does_not_start_without_the_file(tmp_path: Path) -> None:
     config.write_text(LEAST.format(address=ADDRESS))
     _, _, problems = read(config)
     assert any("web.phone.passwords_file" in problem and "No such file" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("public_url", "is_told"),
+    [
+        ("http://ctid.example.com", True),
+        ("https://ctid.example.com", False),
+        ("http://localhost:8080", False),
+    ],
+)
+def test_a_page_that_gets_no_microphone_is_told_of(file: Path, public_url: str, is_told: bool) -> None:
+    web = Web(public_url=public_url, phone=Phone(address=ADDRESS, passwords_file=file))
+    problems = phone_problems(web, Path("ctid.toml"))
+    assert ["https pages only" in problem for problem in problems] == [True] * is_told
 
 
 @pytest.mark.parametrize(

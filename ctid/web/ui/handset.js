@@ -123,7 +123,7 @@ const bar = () => el("meter", { min: "0", max: "1", value: "0" });
 
 function buildDevices() {
   const select = (use, name) => {
-    parts[`${use}s`] = el("select", { on: { change: ({ target }) => choose(use, target.value) } });
+    parts[`${use}s`] = el("select", { on: { change: ({ target }) => choose(use, target.value, target.value && target.selectedOptions[0].label) } });
     return el("label", {}, name, parts[`${use}s`]);
   };
   parts.cleaned = el("input", { type: "checkbox", on: { change: ({ target }) => choose("cleaned", target.checked ? "yes" : "no") } });

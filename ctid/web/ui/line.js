@@ -9,7 +9,7 @@ const LOCK = "ctid.phone";
 const AGAIN_MS = 5_000;
 const REFUSED_AGAIN_MS = 30_000;
 const ANSWER_MS = 4_000;
-const REGISTER_SECONDS = 120;
+const REGISTER_SECONDS = 60; // a connection that died without a word is found dead at the next registration
 
 let leaving = null; // AbortController of the time this page wants to be the phone
 let retry = 0;

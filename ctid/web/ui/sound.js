@@ -16,8 +16,9 @@ export const chosen = (use) => localStorage.getItem(`ctid.phone.${use}`) ?? "";
 /** Whether the browser cleans the agent's voice: echo, noise, loudness. Good headsets do it themselves. */
 export const isCleaned = () => localStorage.getItem("ctid.phone.cleaned") !== "no";
 
-export function choose(use, id) {
+export function choose(use, id, label = "") {
   localStorage.setItem(`ctid.phone.${use}`, id);
+  localStorage.setItem(`ctid.phone.${use}.label`, label);
   if (use === "speaker") for (const voice of document.querySelectorAll("audio.voice")) lead(voice);
   if (use === "microphone" || use === "cleaned") for (const call of [phone.call, phone.consult]) exchange(call);
 }
@@ -30,7 +31,10 @@ export async function openMicrophone() {
   if (stream) {
     phone.problem = "";
     isLent = true;
-    list();
+    if (await list()) { // now the devices have names
+      close(stream);
+      return openMicrophone();
+    }
   }
   changed();
   return stream;
@@ -78,16 +82,32 @@ export async function watchDevices() {
 
 export async function look() {
   await list();
+  for (const call of [phone.call, phone.consult]) {
+    if (call?.microphone?.getTracks().some((track) => track.readyState === "ended")) exchange(call); // unplugged
+  }
   const permission = await navigator.permissions.query({ name: "microphone" }).catch(() => null);
   const may = permission?.state ?? "granted"; // where it can not be asked, the first call tells
   phone.problem = !devices.microphone.length ? "none" : { denied: "denied", prompt: isLent ? "" : "ask" }[may] ?? "";
   changed();
 }
 
+/** Lists the devices; says whether the microphone has turned out to be another one than thought. */
 async function list() {
   const found = await navigator.mediaDevices.enumerateDevices();
   devices.microphone = found.filter((one) => one.kind === "audioinput");
   devices.speaker = found.filter((one) => one.kind === "audiooutput");
+  recognise("speaker", devices.speaker);
+  recognise("bell", devices.speaker);
+  return recognise("microphone", devices.microphone);
+}
+
+/** Some browsers give a device another id at every visit: then its label tells which one was chosen. */
+function recognise(use, found) {
+  const label = localStorage.getItem(`ctid.phone.${use}.label`);
+  const same = found.find((one) => one.label === label);
+  if (!label || !same || found.some((one) => one.deviceId === chosen(use))) return false;
+  localStorage.setItem(`ctid.phone.${use}`, same.deviceId);
+  return true;
 }
 
 /** Plays what comes over a connection, as long as the element stays in the page. */
