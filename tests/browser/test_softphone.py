@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
 
@@ -19,7 +20,7 @@ from lab.phone import Phone, Plan
 from lab.ports import free_udp_port
 from lab.proxy import FaultProxy
 from tests.browser.conftest import Desk
-from tests.browser.frozen import freezable_tab
+from tests.browser.frozen import FreezableTab, freezable_tab
 from tests.browser.softphone import (
     AGENT,
     CALLER,
@@ -445,39 +446,56 @@ async def test_the_browser_asks_before_it_lends_the_microphone(phone_desk: Desk,
     assert tab.wrong == []
 
 
-async def test_a_frozen_tab_does_not_ring_for_a_dead_call(
-    phone_desk: Desk, exchange: Exchange, caller: Phone, tmp_path: Path
-) -> None:
-    """F21: what the page rings, and when, is taken from the tones that it starts."""
+@asynccontextmanager
+async def background_tab(desk: Desk, exchange: Exchange, folder: Path) -> AsyncIterator[FreezableTab]:
+    """The phone in a tab that can be frozen; ``tones`` counts what it has rung."""
     assert exchange.certificate is not None
     words = (
         f"--ignore-certificate-errors-spki-list={exchange.certificate.fingerprint}",
         "--autoplay-policy=no-user-gesture-required",
     )
-    async with freezable_tab(phone_desk.daemon.url, tmp_path, *words) as tab:
+    async with freezable_tab(desk.daemon.url, folder, *words) as tab:
         await tab.until("document.body?.dataset.phase === 'signed_out'")
         assert await tab.evaluate(SIGN_IN) == 200
         await tab.evaluate("location.reload()")
         await tab.until("document.getElementById('phone')?.dataset.line === 'voiceless'")
         await tab.evaluate(COUNT_TONES)
+        yield tab
+
+
+async def test_a_frozen_tab_does_not_ring_for_a_dead_call(
+    phone_desk: Desk, exchange: Exchange, caller: Phone, road: FaultProxy, tmp_path: Path
+) -> None:
+    """F21: the caller gives up, and the network with him, so that no CANCEL ever comes."""
+    async with background_tab(phone_desk, exchange, tmp_path) as tab:
         call = await caller.dial("4001")
         await tab.until("tones > 0")
         await tab.freeze()
         before = await tab.evaluate("tones")
+        road.black_hole()
         await call.hang_up()
         await asyncio.sleep(4)
         await tab.thaw()
         await tab.until("document.getElementById('phone').dataset.state === 'idle'")
-        await asyncio.sleep(4)
+        await asyncio.sleep(1)
         assert await tab.evaluate("tones") == before, "it rang for a call that was over"
+        road.fair()
+        await tab.until("document.getElementById('phone').dataset.line === 'voiceless'")
+
+
+async def test_what_still_rings_after_a_freeze_rings_again(
+    phone_desk: Desk, exchange: Exchange, caller: Phone, tmp_path: Path
+) -> None:
+    async with background_tab(phone_desk, exchange, tmp_path) as tab:
         call = await caller.dial("4001")
-        await tab.until(f"tones > {before}")
+        await tab.until("tones > 0")
         await tab.freeze()
         await asyncio.sleep(0.5)
-        during = await tab.evaluate("tones")
+        before = await tab.evaluate("tones")
         await tab.thaw()
-        await tab.until(f"tones > {during}")  # what still rings, rings again
+        await tab.until(f"tones > {before}")
         await call.hang_up()
+        await tab.until("document.getElementById('phone').dataset.state === 'idle'")
 
 
 async def test_asterisk_16(tmp_path: Path) -> None:
