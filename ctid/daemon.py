@@ -59,6 +59,7 @@ from ctid.tickets.desk import TicketDesk
 from ctid.views import FloorViews
 from ctid.web.api.tickets import TicketsApi
 from ctid.web.hub import Hub
+from ctid.web.phones import phone_problems
 from ctid.web.server import MetricsServer, WebServer
 from ctid.web.sessions import Sessions
 
@@ -93,6 +94,7 @@ def read(config: Path) -> tuple[Settings, Policy | None, list[str]]:
                 f"{config}: asterisk: {account.secret_file}: {error.strerror}; "
                 f"write the secret of AMI user {account.username} into it (mode 0600)"
             )
+    problems += phone_problems(loaded.web, config)
     return loaded, policy, problems
 
 

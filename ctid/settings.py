@@ -103,6 +103,17 @@ class FastAgi(Section):
     max_connections: int = Field(default=500, ge=1)
 
 
+class Phone(Section):
+    """The softphone in the page. Without it, phones are elsewhere."""
+
+    address: str = Field(
+        pattern=r"^wss://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(/[A-Za-z0-9/._-]*)?$"
+    )
+    """Of Asterisk's WebSocket, as browsers reach it: ``wss://HOST:8089/ws``."""
+    passwords_file: Path
+    """TOML: agent's number = his SIP password. Mode 0600; read again whenever somebody signs in."""
+
+
 class Web(Section):
     """Pages, API and WebSocket."""
 
@@ -111,6 +122,7 @@ class Web(Section):
     public_url: str = "http://127.0.0.1:8080"
     """As people's browsers and phones reach it; also the allowed Origin."""
     max_clients: int = Field(default=2000, ge=1)
+    phone: Phone | None = None
 
 
 class Metrics(Section):
@@ -217,6 +229,8 @@ def problems_of(error: ValidationError, file: Path) -> list[str]:
         text = found["msg"].removeprefix("Value error, ")
         if found["type"] == "extra_forbidden":
             text = "unknown key; check the spelling, or remove it"
+        elif key == "web.phone.address":
+            text = "must be wss://HOST:PORT/PATH, such as wss://pbx.example.com:8089/ws"
         elif found["type"] == "missing":
             text = "is missing; add it"
         lines.append(f"{file}: {key}: {text}")

@@ -21,7 +21,7 @@ from ctid.acd.facts import (
     OfferOutcome,
 )
 from ctid.errors import StoreUnavailable
-from ctid.settings import Metrics, Web
+from ctid.settings import Metrics, Phone, Web
 from ctid.sinks.pop import Background, Pop, pop_id
 from ctid.sinks.pop_book import PopBook
 from ctid.sinks.pop_url import PopUrl
@@ -232,6 +232,7 @@ class WebDaemon:
     max_clients: int = 500
     tickets: TicketDesk | None = None
     calls: dict[str, OneCall] = field(default_factory=dict)
+    phone: Phone | None = None
 
     def __post_init__(self) -> None:
         self.users = FakeUsers()
@@ -251,7 +252,7 @@ class WebDaemon:
             observe=lambda *what: self.observed.append(what),
         )
         self.web = WebServer(
-            Web(port=self.port, max_clients=self.max_clients),
+            Web(port=self.port, max_clients=self.max_clients, phone=self.phone),
             hub=self.hub,
             sessions=self.sessions,
             book=self.book,

@@ -22,9 +22,9 @@ COOKIE = "ctid_session"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _WITHOUT_HOST_CHECK = frozenset({"/healthz", "/readyz"})
 
+_POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'; object-src 'none'",
+    "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
@@ -154,3 +154,23 @@ async def add_headers(_request: web.Request, response: web.StreamResponse) -> No
     for name, value in HEADERS.items():
         response.headers[name] = value
     response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+
+
+def add_headers_for(phone: str) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """Return ``add_headers`` for pages that are a phone as well.
+
+    Args:
+        phone: Address of Asterisk's WebSocket: the page may connect there and nowhere else, and may
+            ask for the microphone.
+    """
+    address = urlsplit(phone)
+    allowed = {
+        "Content-Security-Policy": f"{_POLICY}; connect-src 'self' {address.scheme}://{address.netloc}",
+        "Permissions-Policy": HEADERS["Permissions-Policy"].replace("microphone=()", "microphone=(self)"),
+    }
+
+    async def add(request: web.Request, response: web.StreamResponse) -> None:
+        await add_headers(request, response)
+        response.headers.update(allowed)
+
+    return add

@@ -18,13 +18,17 @@ _HTML: Final = "text/html"
 _SCRIPT: Final = "text/javascript"
 _STYLE: Final = "text/css"
 
-_MODULES: Final = ("main", "clock", "draw", "floor", "link", "pops", "state", "words")
+_MODULES: Final = (
+    *("main", "clock", "draw", "floor", "link", "pops", "state", "words"),
+    *("phone", "line", "calls", "bell", "sound", "handset", "vendor/jssip"),
+)
 
 FILES: Final = {
     "/": ("index.html", _HTML),
     "/ui/page.css": ("page.css", _STYLE),
     "/ui/icon.svg": ("icon.svg", "image/svg+xml"),
     **{f"/ui/{name}.js": (f"{name}.js", _SCRIPT) for name in _MODULES},
+    "/ui/vendor/jssip.licences.txt": ("vendor/jssip.licences.txt", "text/plain"),
     "/ui/locales/zh-CN.json": ("locales/zh-CN.json", "application/json"),
     "/ui/locales/en.json": ("locales/en.json", "application/json"),
 }

@@ -29,10 +29,11 @@ from ctid.web import pages
 from ctid.web.api.floor import FloorApi
 from ctid.web.api.health import Check, HealthApi
 from ctid.web.api.openapi import OpenApi
+from ctid.web.api.phone import PhoneApi
 from ctid.web.api.pop import PopApi
 from ctid.web.api.session import SessionApi
 from ctid.web.api.wrap_up import EndWrapUp, WrapUpApi
-from ctid.web.gate import Gate, add_headers, middleware
+from ctid.web.gate import Gate, add_headers, add_headers_for, middleware
 from ctid.web.hub import Hub
 from ctid.web.messages import FloorState
 from ctid.web.routes import Route
@@ -151,6 +152,7 @@ class WebServer:
             *FloorApi(floor).routes(),
             *WrapUpApi(end_wrap_up).routes(),
             *PopApi(book).routes(),
+            *PhoneApi(settings.phone).routes(),
             *HealthApi(checks).routes(),
             *more,
             *Sockets(
@@ -192,7 +194,8 @@ class WebServer:
 
     def _application(self, routes: Sequence[Route]) -> web.Application:
         application = web.Application(middlewares=[middleware(self.gate)], client_max_size=MAX_BODY)
-        application.on_response_prepare.append(add_headers)
+        phone = self._settings.phone
+        application.on_response_prepare.append(add_headers_for(phone.address) if phone else add_headers)
         application.on_shutdown.append(self._close_screens)
         for route in routes:
             application.router.add_route(route.method, route.path, self.gate.guarded(route))

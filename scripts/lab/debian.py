@@ -67,6 +67,8 @@ SETS: dict[str, PackageSet] = {
     "systemd": PackageSet(("bookworm",), ("systemd",), ("usr/bin/systemd-analyze",)),
     # A set of its own, so that whoever breaks nothing need not fetch it.
     "faults": PackageSet(("bookworm",), ("faketime", "strace"), ("usr/bin/strace",)),
+    # Where the machine has none: see lab.certificate.
+    "openssl": PackageSet(("bookworm",), ("openssl",), ("usr/bin/openssl",)),
     "libatomic": PackageSet(("bookworm",), ("libatomic1",)),
     # Only the wheel in it, for a Python whose venv comes without pip.
     "pip": PackageSet(("bookworm",), ("python3-pip-whl",)),

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from lab import debian, exchange_files
+from lab.certificate import make_certificate
 from lab.errors import LabError
 from lab.exchange_files import TRUNK_IP, LabQueue, Layout, new_secret
 from lab.ports import free_tcp_port, free_udp_port
@@ -46,7 +47,9 @@ class Exchange:
         fastagi_port: Where the dialplan looks for the daemon.
         folder: Everything it writes; may be deleted when it is stopped.
         sip_address: (ip, UDP port) for trunk and phones.
-        ami_port, http_port: On 127.0.0.1; phones in browsers: ``ws://127.0.0.1:{http_port}/ws``.
+        ami_port, http_port: On 127.0.0.1.
+        https_port: Where phones in browsers come in: ``phone_table``; only with ``webrtc_agents``.
+        certificate: Of that port.
         recordings: Where the dialplan puts recordings.
         queue_log, cel: Files that Asterisk writes.
         passwords: Of agents that register: number -> SIP password.
@@ -112,6 +115,8 @@ class Exchange:
         self.passwords = {number: new_secret() for number in (*registering_agents, *webrtc_agents)}
         sip_port = free_udp_port("127.0.0.1")
         self.ami_port, self.http_port = free_tcp_port("127.0.0.1"), free_tcp_port("127.0.0.1")
+        self.https_port = free_tcp_port("127.0.0.1")
+        self.certificate = make_certificate(self.folder / "keys") if webrtc_agents else None
         self.sip_address = ("127.0.0.1", sip_port)
         users = ("ctid", "ctid-dialler")
         self._secrets = {user: new_secret() for user in users}
@@ -125,6 +130,8 @@ class Exchange:
             sip_port=sip_port,
             ami_port=self.ami_port,
             http_port=self.http_port,
+            https_port=self.https_port,
+            certificate=self.certificate,
             rtp_ports=(first_rtp_port, first_rtp_port + 3_999),
             agents=self.agents,
             registering=registering_agents,
@@ -182,6 +189,13 @@ class Exchange:
             "account": {"username": "ctid", "secret_file": str(self.ctid_secret_file)},
             "dialler": {"username": "ctid-dialler", "secret_file": str(self.dialler_secret_file)},
         }
+
+    def phone_table(self) -> dict[str, str]:
+        """Return the table ``[web.phone]`` of ctid.toml that fits; writes the file of passwords."""
+        file = self.folder / "phones.toml"
+        file.touch(mode=0o600)
+        file.write_text("".join(f'{number} = "{it}"\n' for number, it in self.passwords.items()))
+        return {"address": f"wss://127.0.0.1:{self.https_port}/ws", "passwords_file": str(file)}
 
     def start(self) -> None:
         """Start Asterisk and wait until it says FullyBooted. Blocks for about half a second.

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab.certificate import Certificate
 from lab.places import ROOT
 
 FRAGMENTS = ROOT / "config" / "asterisk"
@@ -83,6 +84,7 @@ class Layout:
         members: Queue of config/asterisk/queues.conf -> numbers of its agents.
         agent_queues: Number -> queues that this agent logs in to and out of.
         variables: Globals of the dialplan (CTID_...).
+        certificate: For the HTTPS port; without one there is none.
         dialplan: More of extensions.conf, for one test.
     """
 
@@ -93,6 +95,7 @@ class Layout:
     sip_port: int
     ami_port: int
     http_port: int
+    https_port: int
     rtp_ports: tuple[int, int]
     agents: Mapping[str, tuple[str, int]]
     registering: Sequence[str]
@@ -105,6 +108,7 @@ class Layout:
     trunk_contact: tuple[str, int]
     variables: Mapping[str, str]
     secrets: Mapping[str, str]
+    certificate: Certificate | None
     dialplan: str = ""
     all_events: bool = False
 
@@ -180,7 +184,7 @@ def _files(layout: Layout) -> dict[str, str]:
         "ctid-secrets.conf": "".join(
             f"[{user}](+)\nsecret = {secret}\n" for user, secret in layout.secrets.items()
         ),
-        "http.conf": f"[general]\nenabled = yes\nbindaddr = 127.0.0.1\nbindport = {layout.http_port}\n",
+        "http.conf": _http(layout),
         "rtp.conf": f"[general]\nrtpstart = {low}\nrtpend = {high}\n" + _fragment("rtp.conf"),
         "musiconhold.conf": "[general]\n" + _fragment("musiconhold.conf"),
         "queues.conf": _queues(layout),
@@ -220,6 +224,16 @@ def _manager(layout: Layout) -> str:
     if layout.all_events:  # app. reads the last one; what other sites' programs may need
         return text + _fragment("manager.conf") + "[general](+)\ndisabledevents =\n"
     return text + _fragment("manager.conf")
+
+
+def _http(layout: Layout) -> str:
+    plain = f"[general]\nenabled = yes\nbindaddr = 127.0.0.1\nbindport = {layout.http_port}\n"
+    if layout.certificate is None:
+        return plain
+    return (
+        f"{plain}tlsbindaddr = 127.0.0.1:{layout.https_port}\ntlscertfile = {layout.certificate.file}\n"
+        f"tlsprivatekey = {layout.certificate.key}\n{_fragment('http.conf')}"
+    )
 
 
 def _interface(member: str) -> tuple[str, str]:
@@ -265,6 +279,10 @@ bind = 127.0.0.1:{layout.sip_port}
 [ws]
 type = transport
 protocol = ws
+bind = 127.0.0.1
+[wss]
+type = transport
+protocol = wss
 bind = 127.0.0.1
 {_fragment("pjsip.conf")}
 [trunk](ctid-trunk,lab)

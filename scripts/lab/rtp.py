@@ -59,6 +59,7 @@ class RtpStream(asyncio.DatagramProtocol):
         remote: Where to send; ``None`` until the other side told.
         sending: ``False`` on hold.
         received: Packets heard so far.
+        digits: Keys the other side pressed, RFC 4733.
     """
 
     def __init__(self, ip: str, frequency: float) -> None:
@@ -66,6 +67,8 @@ class RtpStream(asyncio.DatagramProtocol):
         self.remote: tuple[str, int] | None = None
         self.sending = True
         self.received = 0
+        self.digits = ""
+        self._digit_stamp = -1
         self._ip = ip
         self._sound = tone(frequency)
         self._heard = bytearray()
@@ -109,6 +112,15 @@ class RtpStream(asyncio.DatagramProtocol):
             self._heard += data[12:]
             if len(self._heard) > 2 * _HEARD_LIMIT:
                 del self._heard[:-_HEARD_LIMIT]
+        elif len(data) >= 16 and data[1] & 0x7F == _EVENT_PAYLOAD:
+            self._take_digit(data)
+
+    def _take_digit(self, packet: bytes) -> None:
+        """Note a key once: all packets of one event have the same time stamp."""
+        (stamp,) = struct.unpack("!I", packet[4:8])
+        if stamp != self._digit_stamp and packet[12] < len(_DIGITS):
+            self._digit_stamp = stamp
+            self.digits += _DIGITS[packet[12]]
 
     def error_received(self, exc: Exception) -> None:
         """The other side closed its port first: normal at the end of a call."""

@@ -13,6 +13,7 @@ from functools import partial
 
 from lab import debian
 from lab.browser import chromium, lend_libraries
+from lab.certificate import openssl
 from lab.environment import make_environment
 from lab.errors import LabError
 from lab.postgres import installed_programs
@@ -38,6 +39,7 @@ JOBS: dict[str, Job] = {
     "chromium": _fetch_browser,
     "systemd": partial(debian.ensure, "systemd"),
     "faults": partial(debian.ensure, "faults"),
+    "openssl": openssl,
 }
 """By name, the longest first. What the machine has of its own is not fetched."""
 

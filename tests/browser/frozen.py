@@ -79,14 +79,15 @@ class FreezableTab:
 
 
 @asynccontextmanager
-async def freezable_tab(url: str, folder: Path) -> AsyncIterator[FreezableTab]:
-    """Start a Chromium, open ``url`` in it, and end it after the block."""
+async def freezable_tab(url: str, folder: Path, *words: str) -> AsyncIterator[FreezableTab]:
+    """Start a Chromium with these further words, open ``url`` in it, and end it after the block."""
     browser = await asyncio.create_subprocess_exec(
         chromium(),
         "--headless",
         "--no-sandbox",
         "--remote-debugging-port=0",
         f"--user-data-dir={folder}",
+        *words,
         "about:blank",
         stderr=asyncio.subprocess.PIPE,
     )

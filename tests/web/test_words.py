@@ -23,6 +23,10 @@ KINDS = {
     "offer": get_args(OfferOutcome),
     "outcome": get_args(VisitOutcome),
     "pop.state": get_args(PopState),
+    "phone.line": ("connecting", "registered", "refused", "failed", "other_tab", "voiceless"),
+    "phone.notice": ("call_failed", "transfer_failed"),
+    "phone.problem": ("insecure", "none", "denied", "ask", "busy", "other"),
+    "phone.state": ("idle", "ringing", "checking", "calling", "talking", "held"),
     "problem": ("bad_token", "store_unavailable", "network"),
     "reason": ("ctid:wrap-up",),
     "role": get_args(Role),
@@ -34,7 +38,9 @@ KINDS = {
 
 def sources() -> dict[str, str]:
     ui = files("ctid.web").joinpath("ui")
-    names = [name for name, _media in FILES.values() if name.endswith((".js", ".html"))]
+    names = [
+        name for name, _media in FILES.values() if name.endswith((".js", ".html")) and "vendor" not in name
+    ]
     texts = {name: ui.joinpath(name).read_text(encoding="utf-8") for name in names}
     texts["pop.py"] = files("ctid.web.api").joinpath("pop.py").read_text(encoding="utf-8")
     return texts

@@ -3,7 +3,10 @@
 import { setClock, tick } from "./clock.js";
 import { el } from "./draw.js";
 import { drawFloor } from "./floor.js";
+import { drawHandset, phoneKey } from "./handset.js";
+import * as line from "./line.js";
 import { connect } from "./link.js";
+import { isTalking, onChange } from "./phone.js";
 import { drawPops, spoken } from "./pops.js";
 import { apply, forget, state } from "./state.js";
 import { firstLanguage, language, LANGUAGES, named, remembered, speak, t } from "./words.js";
@@ -38,6 +41,7 @@ function draw() {
   if (phase === "signed_in") {
     drawPops(acts);
     drawFloor(acts);
+    drawHandset();
   }
   tick();
 }
@@ -51,7 +55,7 @@ function drawSoon() {
 
 function drawBanner(phase) {
   const banner = find("banner");
-  let key = notice;
+  let key = phase === "signed_out" && isTalking() ? "banner.talking" : notice;
   if (phase !== "signed_out" && state.connection === "offline") key = "banner.offline";
   else if (phase === "signed_in" && state.floor?.exchange === "lost") key = "banner.exchange";
   banner.hidden = !key;
@@ -81,6 +85,7 @@ async function choose(name) {
 
 function take(message) {
   if (message.type === "hello" || message.type === "beat") setClock(message.now);
+  if (message.type === "hello" && message.user.agent) line.begin();
   if (message.type === "hello" && !remembered() && message.user.language !== language()) {
     speak(message.user.language).then(draw);
   }
@@ -108,6 +113,7 @@ function enter() {
 function leave() {
   link?.close();
   link = null;
+  line.end();
   forget();
   state.connection = "connecting";
   notice = "";
@@ -148,6 +154,10 @@ async function signIn(event) {
 }
 
 async function signOut() {
+  if (isTalking()) {
+    notice = "banner.hang_up_first";
+    return draw();
+  }
   await fetch("/api/v1/session", { method: "DELETE" }).catch(() => null);
   leave();
 }
@@ -163,7 +173,7 @@ async function endWrapUp() {
 function keys(event) {
   if (event.altKey && event.code === "KeyW") endWrapUp();
   else if (event.altKey && event.code === "KeyP") find("open").firstElementChild?.focus();
-  else return;
+  else if (!phoneKey(event)) return;
   event.preventDefault();
 }
 
@@ -177,7 +187,7 @@ function doubt() {
 let ticked = Date.now();
 function everySecond() {
   // The page stood still (frozen tab, sleeping laptop): what it shows is of then.
-  if (Date.now() - ticked > 5_000 && !document.hidden) { doubt(); link?.verify(); }
+  if (Date.now() - ticked > 5_000 && !document.hidden) { doubt(); link?.verify(); line.verify(); }
   ticked = Date.now();
   tick();
 }
@@ -199,6 +209,7 @@ async function start() {
     if (!document.hidden && Date.now() - ticked > 5_000) { doubt(); link?.verify(); }
   });
   setInterval(everySecond, 1000);
+  onChange(() => { if (!isTalking() && notice === "banner.hang_up_first") notice = ""; drawSoon(); });
   draw();
   const token = tokenInLink();
   if (!token) return enter(); // the first question of the connection is who we are
