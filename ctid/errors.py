@@ -14,6 +14,7 @@
     ├── SinkUnavailable      nothing was delivered; safe to retry
     ├── LeadLost             another daemon leads by now; stop at once (exit 75)
     ├── LogUnavailable       our own disk: full, read-only or broken
+    ├── PasswordsBusy        too many passwords wait to be checked; nothing was done
     └── StoreError           PostgreSQL
         ├── StoreUnavailable     away, slow or read-only; safe to retry
         ├── RowRefused           this value can never be stored; the server is fine
@@ -86,6 +87,10 @@ class LeadLost(CtidError):
 
 class LogUnavailable(CtidError):
     """A log on our own disk can not be written or made durable: full, read-only or broken."""
+
+
+class PasswordsBusy(CtidError):
+    """Too many passwords wait to be checked or encoded; come again in a moment."""
 
 
 class StoreError(CtidError):

@@ -43,8 +43,6 @@ from ctid.tickets.ticket import Step, TicketType
 VERSION: Final = 1
 
 Topic = Literal["pops", "floor"]
-Role = Literal["agent", "leader", "inspector", "supervisor", "admin"]
-Language = Literal["zh-CN", "en"]
 NewsKind = AlarmKind | Literal["opened", "assigned", "forwarded", "step_reached", "level_raised"]
 MessageId = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Seq = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
