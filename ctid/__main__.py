@@ -1,4 +1,4 @@
-"""Command line: run, check, migrate, user, replay, reconcile.
+"""Command line: run, check, migrate, user, audit, replay, reconcile.
 
 Exit codes: 0 all is well, 1 it failed, 2 what was given (settings, policy, arguments) can
 not be run with; then nothing was started; 75 (run) another daemon has taken the lead: start
@@ -7,15 +7,11 @@ again, to stand by.
 
 from __future__ import annotations
 
-import asyncio
 import gzip
-import os
 import sys
-from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime, timedelta
-from functools import wraps
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TypeVar
+from typing import Any, BinaryIO
 
 import click
 import msgspec
@@ -24,52 +20,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from ctid import __version__, settings
-from ctid.errors import CtidError, SettingsError, StoreError
-
-T = TypeVar("T")
-
-_config = click.option(
-    "--config",
-    "config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="CTID_CONFIG",
-    default=Path("/etc/ctid/ctid.toml"),
-    show_default=True,
-    help="Settings file; also from CTID_CONFIG.",
-)
-
-
-def _fail(problems: list[str], code: int) -> NoReturn:
-    for problem in problems:
-        click.echo(problem, err=True)
-    sys.exit(code)
-
-
-def _told(command: Callable[..., T]) -> Callable[..., T]:
-    """Say what went wrong in words, not as a traceback."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> T:
-        try:
-            return command(*args, **kwargs)
-        except SettingsError as error:
-            _fail(error.problems, 2)
-        except CtidError as error:
-            _fail([f"ctid: {error}"], 1)
-        except BrokenPipeError:
-            # The reader (head, less) has seen enough.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
-
-    return run
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(work)
-    return uvloop.run(work)
+from ctid.access_commands import audit, user
+from ctid.command_line import config_option, fail, run_async, told
+from ctid.errors import StoreError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -79,25 +32,25 @@ def main() -> None:
 
 
 @main.command()
-@_config
-@_told
+@config_option
+@told
 def run(config: Path) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
     from ctid.daemon import prepare
     from ctid.serve import serve
 
     loaded, policy = prepare(config)
-    sys.exit(_run(serve(loaded, policy, config)))
+    sys.exit(run_async(serve(loaded, policy, config)))
 
 
 @main.command()
-@_config
-@_told
+@config_option
+@told
 def check(config: Path) -> None:
     """Report everything that would keep ctid from working, at once; exit 2 if anything."""
     from ctid.check import Finding, findings
 
-    found = _run(findings(config))
+    found = run_async(findings(config))
     marks = {"ok": "[green]ok[/]", "problem": "[red]problem[/]", "warning": "[yellow]warning[/]"}
     table = Table(box=None, show_header=False, pad_edge=False)
     for _ in range(3):
@@ -115,13 +68,13 @@ def check(config: Path) -> None:
 
 
 @main.command()
-@_config
-@_told
+@config_option
+@told
 def migrate(config: Path) -> None:
     """Bring the database schema up to date; harmless if it is."""
     from ctid.store.migrate import migrate as apply
 
-    done = _run(apply(settings.load(config).database))
+    done = run_async(apply(settings.load(config).database))
     for name in done:
         click.echo(f"applied {name}")
     click.echo("the schema is up to date")
@@ -134,7 +87,7 @@ def migrate(config: Path) -> None:
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="Judge queues and name agents by this policy.toml.",
 )
-@_told
+@told
 def replay(trace: BinaryIO, policy: Path | None) -> None:
     """Print the facts that a recorded AMI trace (plain or .gz) leads to, as JSON lines."""
     from ctid.replay import raw
@@ -159,13 +112,13 @@ _when = click.DateTime(
 
 
 @main.command()
-@_config
+@config_option
 @click.option("--since", type=_when, help="Calls that began then or later; local time.  [default: midnight]")
 @click.option("--until", type=_when, help="Calls that began before; local time.  [default: now]")
 @click.option("--queue", default="", help="Only what concerns this queue.")
 @click.option("--system", help="Asterisk's systemname, if the ids of calls do not begin with it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
-@_told
+@told
 def reconcile(
     config: Path,
     since: datetime | None,
@@ -191,9 +144,9 @@ def reconcile(
         system=system,
     )
     try:
-        outcome = _run(work)
+        outcome = run_async(work)
     except StoreError as error:
-        _fail([f"ctid: {error}"], 2)
+        fail([f"ctid: {error}"], 2)
     if as_json:
         click.echo(msgspec.json.encode(outcome).decode())
     else:
@@ -227,74 +180,8 @@ def _print_outcome(outcome: Any) -> None:
     )
 
 
-@main.group()
-def user() -> None:
-    """Who may sign in."""
-
-
-async def _with_users(config: Path, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
-    from ctid.store.pool import Pool
-    from ctid.store.users import Users
-
-    async with Pool(settings.load(config).database) as pool:
-        return await work(Users(pool))
-
-
-@user.command()
-@_config
-@click.argument("name")
-@click.option("--agent", default="", help="His agent number; pops of that agent are his.")
-@click.option(
-    "--role",
-    type=click.Choice(["agent", "leader", "inspector", "supervisor", "admin"]),
-    default="agent",
-    show_default=True,
-)
-@click.option("--language", type=click.Choice(["zh-CN", "en"]), default="zh-CN", show_default=True)
-@click.option(
-    "--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="The token lasts so long."
-)
-@_told
-def add(config: Path, name: str, agent: str, role: str, language: str, days: int) -> None:
-    """Add a user (or give him a new token) and print the token, this once."""
-
-    async def work(users: Any) -> str:
-        known = {row.name for row in await users.list_users() if row.revoked_at is None}
-        if name not in known:
-            await users.create_user(name, role=role, agent=agent, language=language)
-        return str(await users.issue_token(name, lasts=timedelta(days=days)))
-
-    click.echo(_run(_with_users(config, work)))
-
-
-@user.command("list")
-@_config
-@_told
-def list_(config: Path) -> None:
-    """List users."""
-    rows = _run(_with_users(config, lambda users: users.list_users()))
-    table = Table(box=None, pad_edge=False)
-    for heading in ("name", "role", "agent", "language", "tokens"):
-        table.add_column(heading)
-    for row in rows:
-        table.add_row(row.name, row.role, row.agent, row.language, str(getattr(row, "tokens", "")))
-    Console().print(table)
-
-
-@user.command()
-@_config
-@click.argument("name")
-@_told
-def revoke(config: Path, name: str) -> None:
-    """Take every token of a user away; his screens close within seconds."""
-
-    async def work(users: Any) -> bool:
-        return bool(await users.revoke(name))
-
-    if not _run(_with_users(config, work)):
-        raise StoreError(f"no user is called {name!r}; `ctid user list` shows who there is")
-    click.echo(f"{name} can not sign in any more ({datetime.now(UTC):%F %T} UTC)")
-
+main.add_command(user)
+main.add_command(audit)
 
 if __name__ == "__main__":
     main()

@@ -27,6 +27,7 @@ from ctid.agi.routes import Router
 from ctid.agi.server import FastAgiServer
 from ctid.ami.client import AmiLink
 from ctid.ami.events import Snapshot
+from ctid.desk import Desk
 from ctid.errors import SettingsError, StoreError
 from ctid.leftovers import Leftovers
 from ctid.notify import Progress, Watchdog
@@ -45,23 +46,16 @@ from ctid.sinks.metrics import MetricsSink
 from ctid.sinks.pop_book import PopBook
 from ctid.sinks.pop_url import PopUrl
 from ctid.sinks.pops import PopSink
-from ctid.sinks.ticket_figures import TicketFigures
 from ctid.stalls import StallMonitor
 from ctid.store import calls, migrate
 from ctid.store.leader import Leadership
 from ctid.store.pool import Pool
 from ctid.store.segments import SegmentLog
-from ctid.store.tickets import Tickets
-from ctid.store.users import Users
 from ctid.store.whole import write_whole
-from ctid.ticket_clock import TicketClock
-from ctid.tickets.desk import TicketDesk
 from ctid.views import FloorViews
-from ctid.web.api.tickets import TicketsApi
 from ctid.web.hub import Hub
 from ctid.web.phones import phone_problems
 from ctid.web.server import MetricsServer, WebServer
-from ctid.web.sessions import Sessions
 
 _log = structlog.get_logger()
 
@@ -205,11 +199,14 @@ class Daemon:
 
     def _build_listeners(self) -> None:
         loaded = self._settings
-        self.sessions = Sessions(Users(self._pool), on_end=self.hub.end_session)
-        self.tickets = TicketClock(
-            TicketDesk(Tickets(self._pool), normalise=self._policy.number),
-            screens=self.hub,
-            figures=TicketFigures(self.metrics.instruments.registry),
+        self.desk = Desk(
+            self._pool,
+            hub=self.hub,
+            book=self.book,
+            normalise=self._policy.number,
+            registry=self.metrics.instruments.registry,
+            system=lambda: self.centre.system or self.link.system,
+            end_wrap_up=self._end_wrap_up,
         )
         self.leftovers = Leftovers(
             self._pool,
@@ -232,18 +229,13 @@ class Daemon:
         self.web = WebServer(
             loaded.web,
             hub=self.hub,
-            sessions=self.sessions,
+            sessions=self.desk.sessions,
+            sign_ins=self.desk.sign_ins,
             book=self.book,
             pops=self.pops,
             floor=self.views.state,
             end_wrap_up=self._end_wrap_up,
-            more=TicketsApi(
-                self.tickets.desk,
-                book=self.book,
-                call_of=lambda call: calls.call_of(self._pool, call),
-                system=lambda: self.centre.system or self.link.system,
-                end_wrap_up=self._end_wrap_up,
-            ).routes(),
+            more=self.desk.routes,
             checks=readiness.checks(
                 asterisk=self._asterisk,
                 ask_database=self._database,
@@ -317,8 +309,7 @@ class Daemon:
             self.leftovers,
             self.link,
             self.hub,
-            self.sessions,
-            self.tickets,
+            *self.desk.parts,
             self.pops,
             self.archive,
             self.stalls,

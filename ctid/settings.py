@@ -122,6 +122,8 @@ class Web(Section):
     public_url: str = "http://127.0.0.1:8080"
     """As people's browsers and phones reach it; also the allowed Origin."""
     max_clients: int = Field(default=2000, ge=1)
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses of reverse proxies: what they say of where a request comes from is believed."""
     phone: Phone | None = None
 
 

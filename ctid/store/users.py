@@ -130,6 +130,7 @@ class Users:
         if role == "agent" and not agent:
             raise StoreError(f"user {name}: an agent needs his agent number")
         async with self._pool.transaction() as connection:
+            await _want_free(connection, agent, name)
             found = await connection.fetchval(
                 "insert into app_user (name, role, agent, language) values ($1, $2, $3, $4) "
                 "on conflict (name) do update set role = $2, agent = $3, language = $4, "
@@ -146,6 +147,40 @@ class Users:
                 )
             await audit.note(connection, by, "user_added", name, {"role": role, "agent": agent})
         return User(name=name, role=role, agent=agent, language=language)
+
+    async def change_user(
+        self, name: str, *, role: Role, agent: str, language: Language, by: str = CONSOLE
+    ) -> bool:
+        """Change what a person is; if his rights change, his sessions end. False: there is no such user.
+
+        Raises:
+            StoreError: The agent number belongs to somebody else, or an agent has none, or nobody
+                would be left who may do this.
+        """
+        if role == "agent" and not agent:
+            raise StoreError("agent: an agent needs his agent number")
+        async with self._pool.transaction() as connection:
+            before = await connection.fetchrow(
+                "select role, agent from app_user where name = $1 and revoked_at is null for update", name
+            )
+            if before is None:
+                return False
+            await _want_free(connection, agent, name)
+            await connection.execute(
+                "update app_user set role = $2, agent = $3, language = $4 where name = $1",
+                name,
+                role,
+                agent,
+                language,
+            )
+            if by != CONSOLE:
+                await _keep_an_admin(connection, name)
+            if (before["role"], before["agent"]) != (role, agent):
+                await _end_sessions(connection, name)
+            await audit.note(
+                connection, by, "user_changed", name, {"role": role, "agent": agent, "was": before["role"]}
+            )
+        return True
 
     async def set_password(self, name: str, encoded: str, *, must_change: bool, by: str) -> bool:
         """Set a password and end every session of the person; False: there is no such user.
@@ -164,11 +199,7 @@ class Users:
             )
             if found is None:
                 return False
-            await connection.execute(
-                "update app_token set revoked_at = clock_timestamp() "
-                "where name = $1 and kind = 'session' and revoked_at is null",
-                name,
-            )
+            await _end_sessions(connection, name)
             await audit.note(connection, by, "password_set", name)
         return True
 
@@ -292,10 +323,16 @@ class Users:
         return row is not None
 
     async def revoke(self, name: str, *, by: str = CONSOLE) -> bool:
-        """End a person's access and all his tokens and sessions; False: there is no such user."""
+        """End a person's access and all his tokens and sessions; False: there is no such user.
+
+        Raises:
+            StoreError: He is the last admin; from the console that does not matter.
+        """
         async with self._pool.transaction() as connection:
             found = await _revoke(connection, name)
             if found:
+                if by != CONSOLE:
+                    await _keep_an_admin(connection, name)
                 await audit.note(connection, by, "user_revoked", name)
             return found
 
@@ -318,6 +355,33 @@ async def _forget_sessions(connection: Connection, name: str) -> None:
         name,
         KEEP_SESSIONS,
     )
+
+
+async def _want_free(connection: Connection, agent: str, name: str) -> None:
+    """Raise ``StoreError`` if an agent number is somebody else's."""
+    holder = await connection.fetchval(
+        "select name from app_user where agent = $1 and agent <> '' and name <> $2 and revoked_at is null",
+        agent,
+        name,
+    )
+    if holder is not None:
+        raise StoreError(f"agent: {agent} is the number of {holder}")
+
+
+async def _end_sessions(connection: Connection, name: str) -> None:
+    await connection.execute(
+        "update app_token set revoked_at = clock_timestamp() "
+        "where name = $1 and kind = 'session' and revoked_at is null",
+        name,
+    )
+
+
+async def _keep_an_admin(connection: Connection, name: str) -> None:
+    """Refuse what was just done to ``name`` if no admin is left."""
+    if not await connection.fetchval(
+        "select exists (select from app_user where role = 'admin' and revoked_at is null)"
+    ):
+        raise StoreError(f"user {name}: the last admin; make somebody else admin first")
 
 
 async def _revoke(connection: Connection, name: str) -> bool:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from ctid.store.users import Role
 from ctid.web import frames
-from ctid.web.messages import Role, Topic
+from ctid.web.messages import Topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Client:
 
     Attributes:
         session: Key of the session it hangs on.
+        allowed: Topics it may listen to.
         floor_version: What it has; -1: it needs a snapshot.
     """
 
@@ -55,8 +57,9 @@ class Client:
     limits: Limits
     session: str
     user: str
-    role: Role
+    roles: frozenset[Role]
     agent: str
+    allowed: frozenset[Topic] = frozenset()
     topics: set[Topic] = field(default_factory=set)
     floor_version: int = -1
     is_dropped: bool = False

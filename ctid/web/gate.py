@@ -6,14 +6,15 @@ beside it. Nothing that went wrong inside is told outside.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import hdrs, web
 
 from ctid.errors import StoreError
-from ctid.web.routes import LEADING, Rights, Route, refused
+from ctid.web.rights import Rights, may
+from ctid.web.routes import Route, refused
 from ctid.web.sessions import Session, Sessions
 
 log = structlog.get_logger()
@@ -40,10 +41,12 @@ class Gate:
 
     Args:
         sessions: Who is who.
+        proxies: Addresses whose ``X-Forwarded-For`` is believed.
         public_url: As browsers reach us: the only Origin that may act, and the name of the cookie.
     """
 
-    def __init__(self, sessions: Sessions, public_url: str) -> None:
+    def __init__(self, sessions: Sessions, public_url: str, proxies: Collection[str] = ()) -> None:
+        self._proxies = frozenset(proxies)
         self._sessions = sessions
         address = urlsplit(public_url)
         self.origin = f"{address.scheme}://{address.netloc}".lower()
@@ -86,6 +89,12 @@ class Gate:
         secret = request.cookies.get(self.cookie, "")
         return (await self._sessions.of_secret(secret) if secret else None), bool(secret)
 
+    def address_of(self, request: web.Request) -> str:
+        """Return where a request comes from: the last address that is not a proxy of ours."""
+        told = ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")
+        hops = [request.remote or "", *(hop.strip() for hop in reversed(told) if hop.strip())]
+        return next((hop for hop in hops if hop not in self._proxies), hops[-1])[:64]
+
     def is_own_page(self, request: web.Request) -> bool:
         """Say whether the request comes from a page of ours; without either header: no."""
         origin = request.headers.get(hdrs.ORIGIN)
@@ -103,15 +112,17 @@ class Gate:
         if route.rights is Rights.ANYONE:
             return None
         if session is None:
-            return refused(401, "not_authenticated", "sign in first: POST /api/v1/session with a token")
-        if route.rights is Rights.OWN_AGENT and not may_act_for(session, request.match_info.get("agent", "")):
-            return refused(403, "forbidden", f"this is for {Rights.OWN_AGENT.value}")
-        return None
+            return refused(401, "not_authenticated", "sign in first: POST /api/v1/session")
+        if may(session.user, route.rights, agent=request.match_info.get("agent", "")):
+            return None
+        if session.user.must_change:
+            return refused(403, "password_due", "choose a password of your own first")
+        return refused(403, "forbidden", f"this is for {route.rights.value}")
 
 
 def may_act_for(session: Session, agent: str) -> bool:
     """Say whether a person may act for, or look at the pops of, an agent."""
-    return bool(agent) and (session.user.agent == agent or session.user.role in LEADING)
+    return may(session.user, Rights.OWN_AGENT, agent=agent)
 
 
 def middleware(gate: Gate) -> Callable[..., Awaitable[web.StreamResponse]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
@@ -98,7 +98,9 @@ class Hub:
         screens = [
             client
             for client in self._clients
-            if client.role in roles or client.user in persons or (client.agent and client.agent in persons)
+            if not client.roles.isdisjoint(roles)
+            or client.user in persons
+            or (client.agent and client.agent in persons)
         ]
         frame = _frame(message) if screens else b""
         return sum(client.write(frame) for client in screens)
@@ -116,7 +118,7 @@ class Hub:
         self._clients.add(client)
         self._emptied.clear()
         self._screens_of_user[client.user] += 1
-        client.topics = {"floor", "pops"} if client.agent else {"floor"}
+        client.topics = set(client.allowed)
         self._index(client)
         topics = tuple(sorted(client.topics))
         client.write(_frame(Hello(boot=self.boot, seq=self._seq, now=self._now(), user=user, topics=topics)))
@@ -137,9 +139,9 @@ class Hub:
         client.topics = set()
         self._index(client)
 
-    def subscribe(self, client: Client, topics: Iterable[str]) -> None:
+    def subscribe(self, client: Client, topics: Collection[str]) -> None:
         """Set what the screen listens to and send the state of it."""
-        client.topics = {topic for topic in ("pops", "floor") if topic in topics}
+        client.topics = {topic for topic in client.allowed if topic in topics}
         self._index(client)
         self.sync(client)
 
@@ -161,6 +163,15 @@ class Hub:
         """Close the screens of a session that was revoked, signed out or changed."""
         for client in [client for client in self._clients if client.session == session]:
             client.drop(1008, "signed out")
+
+    def renew_session(self, session: str) -> None:
+        """Have the screens of a session come back: what its user may do is different now."""
+        for client in [client for client in self._clients if client.session == session]:
+            client.drop(1012, "your rights have changed, connect again")
+
+    def sessions_in_use(self) -> set[str]:
+        """Return the keys of the sessions that have a screen open."""
+        return {client.session for client in self._clients}
 
     async def run(self) -> None:
         """Send the floor and the beats, until cancelled."""

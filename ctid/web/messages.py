@@ -37,6 +37,7 @@ from ctid.sinks.pop import (
     PopOffered,
     PopWithdrawn,
 )
+from ctid.store.users import Language, Role
 from ctid.tickets.due import AlarmKind
 from ctid.tickets.ticket import Step, TicketType
 
@@ -60,6 +61,12 @@ class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
     agent: str
     """Agent number; empty for people who take no calls."""
     language: Language
+    lent: tuple[Role, ...] = ()
+    """Roles he has for a time beside his own."""
+    rights: tuple[str, ...] = ()
+    """What he may do beyond what everybody may, whoever it is about."""
+    must_change: bool = False
+    """He has to choose a password of his own before anything else."""
 
 
 class Hello(Message, frozen=True, kw_only=True, tag="hello"):

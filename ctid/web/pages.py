@@ -11,7 +11,8 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from ctid.web.routes import Rights, Route
+from ctid.web.rights import Rights
+from ctid.web.routes import Route
 from ctid.web.sessions import Session
 
 _HTML: Final = "text/html"

@@ -12,13 +12,14 @@ from enum import Enum
 from typing import Final, get_args
 
 from ctid.store.users import Role, User
-from ctid.web.messages import Topic
+from ctid.web.messages import SignedIn, Topic
 
 
 class Rights(Enum):
     """What somebody may do; the value says for whom, in the API's description."""
 
     ANYONE = "anyone"
+    OWN_SESSION = "signed in, also with a password that has to be changed first"
     SIGNED_IN = "signed in"
     TAKES_CALLS = "whoever has an agent number"
     OWN_AGENT = "the agent in the path himself, or a leader, supervisor or admin"
@@ -34,6 +35,7 @@ LEADING: Final[frozenset[Role]] = frozenset({"leader", "supervisor", "admin"})
 #: Who has a right by his role alone.
 HOLDERS: Final[Mapping[Rights, frozenset[Role]]] = {
     Rights.ANYONE: EVERYBODY,
+    Rights.OWN_SESSION: EVERYBODY,
     Rights.SIGNED_IN: EVERYBODY,
     Rights.TAKES_CALLS: frozenset(),
     Rights.OWN_AGENT: LEADING,
@@ -42,6 +44,8 @@ HOLDERS: Final[Mapping[Rights, frozenset[Role]]] = {
     Rights.LEND_ROLES: frozenset({"supervisor", "admin"}),
     Rights.SEE_AUDIT: frozenset({"auditor", "admin"}),
 }
+
+_OF_EVERYBODY: Final = (Rights.ANYONE, Rights.OWN_SESSION, Rights.SIGNED_IN)
 
 TOPICS: Final[Mapping[Topic, Rights]] = {"floor": Rights.SIGNED_IN, "pops": Rights.TAKES_CALLS}
 
@@ -64,7 +68,7 @@ def may(user: User | None, right: Rights, *, agent: str = "") -> bool:
     """
     if right is Rights.ANYONE:
         return True
-    if user is None:
+    if user is None or (user.must_change and right is not Rights.OWN_SESSION):
         return False
     if right is Rights.TAKES_CALLS:
         return bool(user.agent)
@@ -78,7 +82,20 @@ def rights_of(user: User) -> tuple[str, ...]:
     return tuple(
         right.name.lower()
         for right, roles in HOLDERS.items()
-        if right not in (Rights.ANYONE, Rights.SIGNED_IN) and not user.roles.isdisjoint(roles)
+        if right not in _OF_EVERYBODY and not user.roles.isdisjoint(roles)
+    )
+
+
+def signed_in(user: User) -> SignedIn:
+    """Return what a person's screens are told about him."""
+    return SignedIn(
+        name=user.name,
+        role=user.role,
+        agent=user.agent,
+        language=user.language,
+        lent=user.lent,
+        rights=rights_of(user),
+        must_change=user.must_change,
     )
 
 

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from ctid.web.rights import Rights
 from ctid.web.sessions import Session
-
-
-class Rights(Enum):
-    """Who may ask. There is no default: a route without one can not be written."""
-
-    ANYONE = "anyone"
-    SIGNED_IN = "signed in"
-    OWN_AGENT = "the agent in the path himself, or a leader, supervisor or admin"
-
-
-LEADING = frozenset({"leader", "supervisor", "admin"})
 
 Answer = Callable[[web.Request, Session | None], Awaitable[web.StreamResponse]]
 
@@ -46,6 +35,7 @@ class Route:
     """One method at one path.
 
     Attributes:
+        rights: Who may ask (rights.py). There is no default.
         path: With ``{name}`` for what varies; a value never holds a slash.
         body: Type of the JSON body, if one is needed.
         query: What has to be in the query string.

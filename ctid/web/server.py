@@ -38,6 +38,7 @@ from ctid.web.hub import Hub
 from ctid.web.messages import FloorState
 from ctid.web.routes import Route
 from ctid.web.sessions import Sessions
+from ctid.web.sign_in import SignIns
 from ctid.web.sockets import Pops, Sockets
 
 MAX_BODY: Final = 64 * 1024
@@ -124,6 +125,7 @@ class WebServer:
             port is then the one taken.
         hub: Runs beside it: its ``run()`` is the caller's to start.
         sessions: As ``hub``.
+        sign_ins: Who knows his password.
         pops: Told what people do with their pops.
         end_wrap_up: Called with an agent's number.
         checks: What ``/readyz`` asks; name to check.
@@ -136,6 +138,7 @@ class WebServer:
         *,
         hub: Hub,
         sessions: Sessions,
+        sign_ins: SignIns,
         book: PopBook,
         pops: Pops,
         floor: Callable[[], FloorState],
@@ -146,9 +149,9 @@ class WebServer:
     ) -> None:
         self._settings = settings
         self._hub = hub
-        self.gate = Gate(sessions, settings.public_url)
+        self.gate = Gate(sessions, settings.public_url, settings.trusted_proxies)
         api = [
-            *SessionApi(sessions, self.gate).routes(),
+            *SessionApi(sessions, sign_ins, self.gate).routes(),
             *FloorApi(floor).routes(),
             *WrapUpApi(end_wrap_up).routes(),
             *PopApi(book).routes(),

@@ -1,20 +1,23 @@
 """Who is asking: tokens and sessions to users, also while PostgreSQL is away.
 
-A person shows his token once and gets a session: a cookie with 256 random bits of its own,
-of which only the hash is kept. Sessions are in PostgreSQL, so they outlive a restart, and
-in memory, so that people keep their screens when PostgreSQL does not answer. What is in
-memory is checked again every few seconds: a revoked one ends within five.
+A person shows his password or token once and gets a session: a cookie with 256 random bits
+of its own, of which only the hash is kept. Sessions are in PostgreSQL, so they outlive a
+restart, and in memory, so that people keep their screens when PostgreSQL does not answer.
+What is in memory is checked again every few seconds: a revoked one ends within five. A session
+that nobody asks with and no screen is open of ends by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 import structlog
+from msgspec.structs import replace
 
 from ctid.errors import StoreError
 from ctid.store.users import SESSION_LASTS, Grant, User, hash_of, new_token
@@ -22,6 +25,8 @@ from ctid.store.users import SESSION_LASTS, Grant, User, hash_of, new_token
 log = structlog.get_logger()
 
 RECHECK_SECONDS: Final = 2.0
+MARK_SECONDS: Final = 60.0
+"""So often PostgreSQL is told which sessions are in use."""
 TRUSTED_FOR: Final = timedelta(hours=12)
 """So long a known token is believed without PostgreSQL."""
 KNOWN_LIMIT: Final = 10_000
@@ -34,6 +39,7 @@ class UserStore(Protocol):
     async def grants_of(self, hashes: Sequence[str]) -> list[Grant]: ...
     async def open_session(self, token_hash: str, session_hash: str, expires_at: datetime) -> bool: ...
     async def revoke_token(self, token_hash: str) -> bool: ...
+    async def mark_used(self, hashes: Sequence[str]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,8 @@ class Session:
 
     Attributes:
         key: Hash of the secret; names the session, opens nothing.
-        parent: Hash of the token it was opened with; empty: this is a token itself.
+        parent: Hash of the token it was opened with; empty: a token itself, or opened with a password.
+        is_session: It opens no other, and ends with signing out.
         is_stored: PostgreSQL knows of it.
         checked_at: When PostgreSQL last said that it is valid.
     """
@@ -52,6 +59,7 @@ class Session:
     expires_at: datetime
     checked_at: datetime
     parent: str = ""
+    is_session: bool = False
     is_stored: bool = True
 
 
@@ -60,7 +68,9 @@ class Sessions:
 
     Args:
         users: PostgreSQL.
-        on_end: Told the key of a session that ended or whose user changed.
+        on_end: Told the key of a session that ended or whose user is another now.
+        on_change: Told the key of a session whose user may do other things now.
+        in_use: Keys of the sessions that have a screen open.
         now: ctid's clock.
     """
 
@@ -69,11 +79,17 @@ class Sessions:
         users: UserStore,
         *,
         on_end: Callable[[str], None] = lambda key: None,
+        on_change: Callable[[str], None] = lambda key: None,
+        in_use: Callable[[], Collection[str]] = tuple,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._users = users
         self._on_end = on_end
+        self._on_change = on_change
+        self._in_use = in_use
         self._now = now
+        self._used: set[str] = set()
+        self._mark_at = now()
         self._known: dict[str, Session] = {}
 
     async def of_secret(self, secret: str) -> Session | None:
@@ -87,6 +103,7 @@ class Sessions:
         key = hash_of(secret)
         known = self._fresh(key)
         if known is not None:
+            self._used.add(key)
             return known
         found = await self._users.grants_of([key])
         return self._remember(_session(found[0], self._now())) if found else None
@@ -98,8 +115,8 @@ class Sessions:
             StoreError: The token is not known here, and PostgreSQL can not be asked.
         """
         opener = await self.of_secret(token)
-        if opener is None or opener.parent:
-            return None  # a session opens no other
+        if opener is None or opener.is_session:
+            return None
         secret = new_token()
         expires_at = min(self._now() + SESSION_LASTS, opener.expires_at)
         try:
@@ -111,9 +128,19 @@ class Sessions:
             log.warning("session_only_in_memory", why=str(error))
             is_stored = False
         session = Session(
-            hash_of(secret), opener.user, expires_at, self._now(), parent=opener.key, is_stored=is_stored
+            hash_of(secret),
+            opener.user,
+            expires_at,
+            self._now(),
+            parent=opener.key,
+            is_session=True,
+            is_stored=is_stored,
         )
         return secret, self._remember(session)
+
+    def opened(self, secret: str, user: User, expires_at: datetime) -> Session:
+        """Take in a session that was opened with a password and is written down."""
+        return self._remember(Session(hash_of(secret), user, expires_at, self._now(), is_session=True))
 
     async def sign_out(self, session: Session) -> None:
         """End a session. A token stays valid: it can only be revoked.
@@ -121,7 +148,7 @@ class Sessions:
         Raises:
             StoreError: PostgreSQL can not be told; the session has ended here.
         """
-        if session.parent:
+        if session.is_session:
             self._end(session.key)
             if session.is_stored:
                 await self._users.revoke_token(session.key)
@@ -140,6 +167,7 @@ class Sessions:
             return
         asked = {session: _proof(session) for session in self._known.values()}
         try:
+            await self._mark()  # before they are asked for: while PostgreSQL was away nobody was idle
             grants = await self._users.grants_of(sorted(set(asked.values())))
         except StoreError:
             return  # believed for a while; see TRUSTED_FOR
@@ -150,12 +178,25 @@ class Sessions:
     def _compare(self, session: Session, grant: Grant | None) -> None:
         if session.key not in self._known:
             return  # ended while we were asking
-        if grant is None or grant.user != session.user:
+        if grant is None or replace(grant.user, lent=()) != replace(session.user, lent=()):
             self._end(session.key)
             return
-        self._known[session.key] = Session(
-            session.key, session.user, session.expires_at, self._now(), session.parent, session.is_stored
-        )
+        # A session in memory only goes by its token's grant, for which nothing has to be changed.
+        self._known[session.key] = dataclasses.replace(session, user=grant.user, checked_at=self._now())
+        if grant.user.lent != session.user.lent:
+            self._on_change(session.key)
+
+    async def _mark(self) -> None:
+        """Tell PostgreSQL which sessions are in use, if it is time to."""
+        if self._now() < self._mark_at:
+            return
+        used, self._used = self._used, set()
+        try:
+            await self._users.mark_used(sorted(used | {*self._in_use()} & self._known.keys()))
+        except StoreError:
+            self._used |= used
+            raise
+        self._mark_at = self._now() + timedelta(seconds=MARK_SECONDS)
 
     def _fresh(self, key: str) -> Session | None:
         session = self._known.get(key)
@@ -181,4 +222,6 @@ def _proof(session: Session) -> str:
 
 
 def _session(grant: Grant, now: datetime) -> Session:
-    return Session(grant.hash, grant.user, grant.expires_at, now, grant.parent)
+    return Session(
+        grant.hash, grant.user, grant.expires_at, now, parent=grant.parent, is_session=grant.is_session
+    )

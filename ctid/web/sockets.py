@@ -25,14 +25,14 @@ from ctid.web.messages import (
     FromClient,
     FromServer,
     Seen,
-    SignedIn,
     Subscribe,
     Sync,
     Unsubscribe,
     decode,
     encode,
 )
-from ctid.web.routes import Rights, Route, refused
+from ctid.web.rights import TOPICS, Rights, signed_in, topics_of
+from ctid.web.routes import Route, refused
 from ctid.web.sessions import Session, Sessions
 
 
@@ -112,6 +112,8 @@ class Sockets:
             and self._strangers[request.remote or ""] >= self._limits.unauthenticated_per_address
         ):
             return refused(429, "too_many", "too many connections from there that have not signed in")
+        if session and session.user.must_change:
+            return refused(403, "password_due", "choose a password of your own first")
         if session and self._hub.connections_of(session.user.name) >= self._limits.per_user:
             return refused(429, "too_many", "too many screens of this user")
         return None
@@ -167,10 +169,11 @@ class Sockets:
         self, socket: web.WebSocketResponse, transport: asyncio.Transport, session: Session
     ) -> None:
         user = session.user
-        client = Client(transport, self._limits, session.key, user.name, user.role, user.agent)
-        self._hub.attach(
-            client, SignedIn(name=user.name, role=user.role, agent=user.agent, language=user.language)
+        allowed = frozenset(topics_of(user))
+        client = Client(
+            transport, self._limits, session.key, user.name, user.roles, user.agent, allowed=allowed
         )
+        self._hub.attach(client, signed_in(user))
         try:
             await self._listen(socket, client)
         finally:
@@ -202,7 +205,9 @@ class Sockets:
     def _carried_out(self, client: Client, command: FromClient) -> FromServer:
         match command:
             case Subscribe(topic=topic, agent=agent):
-                if topic == "pops" and (not client.agent or agent not in ("", client.agent)):
+                if topic not in client.allowed:
+                    return Error(code="forbidden", what=f"this is for {TOPICS[topic].value}", id=command.id)
+                if topic == "pops" and agent not in ("", client.agent):
                     return Error(code="forbidden", what="pops of one's own agent number only", id=command.id)
                 self._hub.subscribe(client, {*client.topics, topic})
             case Unsubscribe(topic=topic):

@@ -40,8 +40,8 @@ def person_of(user: User) -> str:
 def sight_of(user: User, caller_keys: Collection[str]) -> Sight:
     """Return which tickets a user may see; ``caller_keys`` are the customers on his line."""
     return Sight(
-        everything=user.role in _SEES_ALL,
-        types=_TYPES.get(user.role, ()),
+        everything=not user.roles.isdisjoint(_SEES_ALL),
+        types=tuple(sorted({kind for role in user.roles for kind in _TYPES.get(role, ())})),
         person=person_of(user),
         caller_keys=tuple(key for key in caller_keys if key),
     )
@@ -57,7 +57,7 @@ def may_see(ticket: Ticket, sight: Sight) -> bool:
 
 def why_not_open(user: User) -> Refusal | None:
     """Say why a user may not open tickets."""
-    if user.role == _READS_ONLY:
+    if user.roles == {_READS_ONLY}:
         return Refusal(code="forbidden", why="auditors look and change nothing")
     return None
 
@@ -70,7 +70,7 @@ def why_not(user: User, ticket: Ticket, command: Command) -> Refusal | None:
     if refusal := why_not_open(user):
         return refusal
     reserved = _RESERVED.get((ticket.type, name_of(command)))
-    if reserved is None or user.role in reserved | _LEADS:
+    if reserved is None or not user.roles.isdisjoint(reserved | _LEADS):
         return None
     return Refusal(
         code="forbidden",

@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web as aiohttp_web
 
 from ctid.errors import AmiDown
-from ctid.web.routes import Rights, Route
+from ctid.web.rights import Rights
+from ctid.web.routes import Route
 from tests.fakes_web import WebDaemon, ended, offer, running
 
 BEARER = {"Authorization": "Bearer token-201"}

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from aiohttp import web
 
 from ctid.web.messages import FloorState
-from ctid.web.routes import Rights, Route, json
+from ctid.web.rights import Rights
+from ctid.web.routes import Route, json
 from ctid.web.sessions import Session
 
 

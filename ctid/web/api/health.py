@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from ctid.web.routes import Rights, Route, json
+from ctid.web.rights import Rights
+from ctid.web.routes import Route, json
 from ctid.web.sessions import Session
 
 

@@ -10,7 +10,8 @@ import msgspec
 from aiohttp import web
 
 from ctid.web import messages
-from ctid.web.routes import Problem, Rights, Route, json
+from ctid.web.rights import Rights
+from ctid.web.routes import Problem, Route, json
 from ctid.web.sessions import Session
 
 _PLACE = re.compile(r"{(\w+)}")

@@ -11,7 +11,8 @@ from aiohttp import web
 from ctid import settings
 from ctid.errors import SettingsError
 from ctid.web.phones import read_passwords
-from ctid.web.routes import Problem, Rights, Route, json, refused
+from ctid.web.rights import Rights
+from ctid.web.routes import Problem, Route, json, refused
 from ctid.web.sessions import Session
 
 log = structlog.get_logger()

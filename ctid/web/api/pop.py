@@ -14,7 +14,8 @@ from aiohttp import hdrs, web
 from ctid.sinks.pop import Background, OpenTicket, Pop
 from ctid.sinks.pop_book import PopBook
 from ctid.web.gate import may_act_for
-from ctid.web.routes import Problem, Rights, Route, json, refused
+from ctid.web.rights import Rights
+from ctid.web.routes import Problem, Route, json, refused
 from ctid.web.sessions import Session
 from ctid.web.words import preferred, words
 

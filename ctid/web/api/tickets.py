@@ -20,7 +20,8 @@ from ctid.tickets.opening import InCall, Invalid, Opening
 from ctid.tickets.ticket import Change, Refusal, State, Step, Ticket, TicketType, dwells
 from ctid.tickets.workflow import possible
 from ctid.web.api.wrap_up import EndWrapUp
-from ctid.web.routes import Problem, Rights, Route, json, refused
+from ctid.web.rights import Rights
+from ctid.web.routes import Problem, Route, json, refused
 from ctid.web.sessions import Session
 from ctid.web.ticket_rights import may_see, person_of, sight_of, why_not, why_not_open
 
@@ -224,7 +225,7 @@ class TicketsApi:
         if not wanted.call:
             return None if wanted.pop else InCall()
         call = await self._call_of(wanted.call)
-        if call is None or (session.user.role == "agent" and session.user.agent not in call.agents):
+        if call is None or (session.user.roles == {"agent"} and session.user.agent not in call.agents):
             return None
         return InCall(system=call.system, call=call.call, line=call.line, caller_number=call.caller_number)
 

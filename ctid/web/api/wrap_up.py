@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from ctid.errors import AsteriskError, LogUnavailable
-from ctid.web.routes import Problem, Rights, Route, refused
+from ctid.web.rights import Rights
+from ctid.web.routes import Problem, Route, refused
 from ctid.web.sessions import Session
 
 EndWrapUp = Callable[[str], Awaitable[bool]]
