@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
+from prometheus_client import CollectorRegistry
 
 from ctid.acd.facts import (
     CallerJoined,
@@ -20,6 +21,7 @@ from ctid.acd.facts import (
     OfferMade,
     OfferOutcome,
 )
+from ctid.desk import Desk
 from ctid.errors import StoreUnavailable
 from ctid.settings import Metrics, Phone, Web
 from ctid.sinks.pop import Background, Pop, pop_id
@@ -27,24 +29,28 @@ from ctid.sinks.pop_book import PopBook
 from ctid.sinks.pop_url import PopUrl
 from ctid.sinks.pops import PopSink
 from ctid.store.calls import OneCall
+from ctid.store.pool import Pool
 from ctid.store.users import Grant, User, hash_of
 from ctid.tickets.desk import TicketDesk
 from ctid.web.api.tickets import TicketsApi
 from ctid.web.client import Limits
 from ctid.web.hub import Hub
 from ctid.web.messages import AgentCard, FloorState, QueueCard
+from ctid.web.routes import Route
 from ctid.web.server import MetricsServer, WebServer
 from ctid.web.sessions import Sessions
+from ctid.web.sign_in import SignIns
 
 KEY = b"k" * 32
 
 
 class FakeUsers:
-    """Users in memory; can be told to be away. Unrealistic: answers at once."""
+    """Users in memory, with tokens only; can be told to be away. Unrealistic: answers at once."""
 
     def __init__(self) -> None:
         self.grants: dict[str, Grant] = {}
         self.is_away = False
+        self.marked: list[list[str]] = []
 
     def add(self, token: str, user: User) -> str:
         self._put(Grant(hash=hash_of(token), user=user, expires_at=datetime.now(UTC) + timedelta(days=9)))
@@ -59,8 +65,35 @@ class FakeUsers:
         opener = self.grants.get(token_hash)
         if opener is None:
             return False
-        self._put(Grant(hash=session_hash, user=opener.user, expires_at=expires_at, parent=token_hash))
+        self._put(
+            Grant(
+                hash=session_hash,
+                user=opener.user,
+                expires_at=expires_at,
+                parent=token_hash,
+                is_session=True,
+            )
+        )
         return True
+
+    async def mark_used(self, hashes: Sequence[str]) -> None:
+        self._answer()
+        self.marked.append(list(hashes))
+
+    async def password_of(self, name: str) -> str | None:
+        self._answer()
+        return None
+
+    async def open_session_of(self, *_: Any) -> None:
+        self._answer()
+
+    async def set_password(self, *_: Any, **__: Any) -> bool:
+        self._answer()
+        return False
+
+    async def note(self, *_: Any) -> int:
+        self._answer()
+        return 1
 
     async def revoke_token(self, token_hash: str) -> bool:
         self._answer()
@@ -233,6 +266,9 @@ class WebDaemon:
     tickets: TicketDesk | None = None
     calls: dict[str, OneCall] = field(default_factory=dict)
     phone: Phone | None = None
+    pool: Pool | None = None
+    """Then who may sign in, tickets and the audit log are real, too."""
+    proxies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.users = FakeUsers()
@@ -241,7 +277,24 @@ class WebDaemon:
         self.floor = a_floor()
         self.book = PopBook()
         self.hub = Hub(book=self.book, floor=lambda: self.floor, limits=self.limits)
-        self.sessions = Sessions(self.users, on_end=self.hub.end_session)
+        self.sessions = Sessions(
+            self.users,
+            on_end=self.hub.end_session,
+            on_change=self.hub.renew_session,
+            in_use=self.hub.sessions_in_use,
+        )
+        self.sign_ins = SignIns(self.users, self.sessions, self.users)
+        if self.pool:
+            self.desk = Desk(
+                self.pool,
+                hub=self.hub,
+                book=self.book,
+                normalise=str,
+                registry=CollectorRegistry(),
+                system=lambda: "ast",
+                end_wrap_up=self.end_wrap_up,
+            )
+            self.sessions, self.sign_ins = self.desk.sessions, self.desk.sign_ins
         self.pops = PopSink(
             book=self.book,
             screens=self.hub,
@@ -252,15 +305,21 @@ class WebDaemon:
             observe=lambda *what: self.observed.append(what),
         )
         self.web = WebServer(
-            Web(port=self.port, max_clients=self.max_clients, phone=self.phone),
+            Web(
+                port=self.port,
+                max_clients=self.max_clients,
+                phone=self.phone,
+                trusted_proxies=self.proxies,
+            ),
             hub=self.hub,
             sessions=self.sessions,
+            sign_ins=self.sign_ins,
             book=self.book,
             pops=self.pops,
             floor=lambda: self.floor,
             end_wrap_up=self.end_wrap_up,
             checks={"asterisk": self.check_asterisk, "database": self.check_database},
-            more=self._tickets_api().routes() if self.tickets else (),
+            more=self._more(),
             version="1.2.3",
         )
         self.metrics = MetricsServer(Metrics(port=0), render=lambda: b"ctid_up 1\n")
@@ -269,6 +328,11 @@ class WebDaemon:
             self.users.add(
                 f"token-{agent or 'leader'}", User(name=name, role=role, agent=agent, language="en")
             )
+
+    def _more(self) -> Sequence[Route]:
+        if self.pool:
+            return self.desk.routes
+        return self._tickets_api().routes() if self.tickets else ()
 
     def _tickets_api(self) -> TicketsApi:
         assert self.tickets

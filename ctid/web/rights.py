@@ -79,10 +79,12 @@ def may(user: User | None, right: Rights, *, agent: str = "") -> bool:
 
 def rights_of(user: User) -> tuple[str, ...]:
     """Return the names of what somebody may do whoever it is about, for his screens."""
+    if user.must_change:
+        return ()
     return tuple(
         right.name.lower()
         for right, roles in HOLDERS.items()
-        if right not in _OF_EVERYBODY and not user.roles.isdisjoint(roles)
+        if right not in _OF_EVERYBODY and (may(user, right) or not user.roles.isdisjoint(roles))
     )
 
 

@@ -32,7 +32,15 @@ async def test_sign_in_sets_a_strict_cookie(daemon: WebDaemon, http: aiohttp.Cli
     """S10: out of reach of scripts and other sites; random, and only its hash is kept."""
     headers = {"Origin": daemon.url}
     async with http.post("/api/v1/session", json={"token": "token-201"}, headers=headers) as answer:
-        assert await answer.json() == {"name": "agent201", "role": "agent", "agent": "201", "language": "en"}
+        assert await answer.json() == {
+            "name": "agent201",
+            "role": "agent",
+            "agent": "201",
+            "language": "en",
+            "lent": [],
+            "rights": ["takes_calls"],
+            "must_change": False,
+        }
         cookie = answer.cookies["ctid_session"]
     assert cookie["httponly"]
     assert (cookie["samesite"], cookie["path"], cookie["secure"]) == ("Strict", "/", "")

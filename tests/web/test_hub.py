@@ -29,7 +29,15 @@ async def test_first_the_whole_state(daemon: WebDaemon) -> None:
         hello = await one.next()
         assert hello["type"] == "hello"
         assert hello["version"] == 1
-        assert hello["user"] == {"name": "agent201", "role": "agent", "agent": "201", "language": "en"}
+        assert hello["user"] == {
+            "name": "agent201",
+            "role": "agent",
+            "agent": "201",
+            "language": "en",
+            "lent": [],
+            "rights": ["takes_calls"],
+            "must_change": False,
+        }
         assert hello["topics"] == ["floor", "pops"]
         desk = await one.next()
         assert [pop["leg"] for pop in desk["desk"]["open"]] == [made.leg]

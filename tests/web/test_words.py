@@ -10,8 +10,8 @@ import pytest
 
 from ctid.acd.facts import AgentState, OfferOutcome, VisitOutcome
 from ctid.sinks.pop import PopState
+from ctid.store.users import Language, Role
 from ctid.tickets.ticket import TicketType
-from ctid.web.messages import Language, Role
 from ctid.web.pages import FILES
 from ctid.web.words import LANGUAGES, preferred, words
 

@@ -16,7 +16,7 @@ from ctid.web.routes import Problem, Route, json, refused
 from ctid.web.sessions import Session, Sessions
 from ctid.web.sign_in import NotNow, SignIns
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern="^[^\\x00]*$")]
 Typed = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 _BODY = 'the body must be JSON: {"name": "...", "password": "..."} or {"token": "..."}'
