@@ -72,6 +72,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         is_spying: Begun by a supervisor to listen.
         is_served: An agent has talked in it.
         merged_into: The call that took it up, once that happened.
+        is_over: Its end has been told, and then one more leg of it was seen: nothing is told twice.
     """
 
     linkedid: str
@@ -88,6 +89,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     participants: frozenset[str] = _NO_LEGS
     consulted_from: str = ""
     merged_into: str = ""
+    is_over: bool = False
     is_adopted: bool = False
     is_known: bool = False
     is_spying: bool = False

@@ -126,7 +126,16 @@ def move(t: Tables, leg: Leg, linkedid: str, at: datetime) -> Leg:
     t.note_heir(old.linkedid, linkedid)
     new = t.calls.get(linkedid)
     if new is None:
-        new = Call(linkedid=linkedid, leg=leg.uniqueid, channel=leg.channel, began_at=at, is_adopted=True)
+        is_over = linkedid in t.gone
+        new = Call(
+            linkedid=linkedid,
+            leg=leg.uniqueid,
+            channel=leg.channel,
+            began_at=at,
+            is_adopted=True,
+            is_known=is_over,
+            is_over=is_over,
+        )
     leg = _replace(leg, call=linkedid)
     t.legs[leg.uniqueid] = leg
     interfaces = () if leg.is_local or not leg.is_up else (leg.interface,)
@@ -150,7 +159,7 @@ def move(t: Tables, leg: Leg, linkedid: str, at: datetime) -> Leg:
 
 def end_call(t: Tables, call: Call, at: datetime, end_reason: EndReason = "hangup") -> None:
     """The last leg is gone. A call without substance is told now, a spying leg never."""
-    if not call.is_known and (call.is_spying or call.merged_into):
+    if call.is_over or (not call.is_known and (call.is_spying or call.merged_into)):
         del t.calls[call.linkedid]
         return
     t.announce(call.linkedid)

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ctid.acd.centre import Centre
@@ -80,6 +80,7 @@ def settled(centre: Centre) -> bool:
 
 @pytest.mark.parametrize("name", WHOLE)
 @settings(max_examples=4, deadline=None)
+@example(seed=391)  # the end of a call overtakes the first word of another leg in it
 @given(seed=st.integers(0, 2**32))
 def test_told_badly_it_ends_the_same(name: str, seed: int) -> None:
     """F08: shuffled within 200 ms, doubled, and one event in fifty lost: no call lives on, none is new."""
